@@ -1,0 +1,205 @@
+# oaichat: build, test, demo. `make help` lists the targets.
+#
+# One interpreter a build: LUA=lua5.4 (the default), luajit, lua5.1, lua5.2,
+# lua5.3. Everything built lands in build/<abi>/, sanitizer builds in
+# build-asan/<abi>/; lua5.1 and luajit share the ABI 5.1.
+
+LUA     ?= lua5.4
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+PKG_CONFIG ?= pkg-config
+
+ROOT := $(CURDIR)
+
+# The ABI of the well-known names needs no interpreter; any other is asked.
+ABI_luajit := 5.1
+ABI_lua5.1 := 5.1
+ABI_lua5.2 := 5.2
+ABI_lua5.3 := 5.3
+ABI_lua5.4 := 5.4
+ABI_lua5.5 := 5.5
+ABI := $(or $(ABI_$(LUA)),$(shell $(LUA) -e \
+  'io.write((_VERSION:match "%d+%.%d+"))' 2>/dev/null))
+
+ifeq ($(ABI),)
+  $(error LUA=$(LUA): no such interpreter here)
+endif
+
+ifeq ($(SANITIZE),1)
+  OUT    := build-asan/$(ABI)
+  OPT    ?= -O1 -g -fno-omit-frame-pointer
+  SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+else
+  OUT    := build/$(ABI)
+  OPT    ?= -O2
+  SANFLAGS :=
+endif
+
+# Warnings are errors in CI only: a newer compiler must not stop a user.
+ifneq ($(filter 1 true,$(CI)),)
+  WERROR ?= 1
+endif
+
+LUA_CFLAGS ?= $(shell PKG_CONFIG='$(PKG_CONFIG)' sh scripts/luaflags.sh $(LUA) $(ABI))
+CURL_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcurl 2>/dev/null)
+CURL_LIBS ?= $(or $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null),-lcurl)
+
+WARN    := -Wall -Wextra -Wpedantic $(if $(filter 1,$(WERROR)),-Werror)
+CFLAGS  ?=
+ALL_CFLAGS = -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(OPT) \
+  $(SANFLAGS) $(CURL_CFLAGS) $(CFLAGS)
+LIBS    := $(CURL_LIBS) -lpthread -ldl
+
+ifeq ($(shell uname -s),Darwin)
+  SHARED := -bundle -undefined dynamic_lookup
+else
+  SHARED := -shared
+endif
+
+SOURCES   := $(wildcard src/*.c)
+OBJECTS   := $(SOURCES:src/%.c=$(OUT)/obj/%.o)
+CORE      := $(OUT)/oaichat/core.so
+LUA_FILES := $(shell find lua -name '*.lua' -not -path '*/meta/*' 2>/dev/null)
+META      := $(shell find lua -path '*/meta/*.lua' 2>/dev/null)
+
+# The C tests: pure C, always under the sanitizers, never with Lua.
+TESTS   := $(patsubst spec/%_test.c,build-asan/c/%_test,$(wildcard spec/*_test.c))
+PURE    := $(filter-out src/core.c src/core_%.c,$(SOURCES))
+PURE_OBJECTS := $(PURE:src/%.c=build-asan/c/obj/%.o)
+C_FLAGS = -std=c99 -D_GNU_SOURCE $(WARN) -O1 -g -fno-omit-frame-pointer \
+  -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc \
+  $(CURL_CFLAGS) $(CFLAGS)
+
+# The final ;; keeps the interpreter's own paths. ./?.so is never among ours: a
+# stray build of another Lua version there dies with "undefined symbol".
+LUA_PATH_VALUE  := $(ROOT)/lua/?.lua;$(ROOT)/lua/?/init.lua;;
+LUA_CPATH_VALUE := $(ROOT)/$(OUT)/?.so;;
+WITH_PATHS = LUA_PATH='$(LUA_PATH_VALUE)' LUA_CPATH='$(LUA_CPATH_VALUE)'
+
+# V=1 shows the commands.
+Q   := $(if $(filter 1,$(V)),,@)
+say := @$(if $(filter 1,$(V)),:,$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,echo))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+##@ Start here
+.PHONY: demo
+demo: ## Chat in this terminal; needs no key (set OPENAI_API_KEY to talk to OpenAI)
+	@sh scripts/deps.sh demo >&2
+	@$(MAKE) -s all >&2 </dev/null
+	@$(WITH_PATHS) $(LUA) examples/chat.lua
+
+.PHONY: test
+test: ## Everything: C tests under sanitizers, specs on lua5.4 and luajit, smoke elsewhere
+	@sh scripts/deps.sh test
+	@sh scripts/test.sh all
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@printf '\nVariables: LUA=%s PREFIX=%s DESTDIR WERROR=1 SANITIZE=1 V=1 CC CFLAGS\n' \
+	  '$(LUA)' '$(PREFIX)'
+
+##@ Build
+.PHONY: all
+all: $(CORE) ## build/<abi>/oaichat/core.so for LUA
+	@:
+
+$(CORE): $(OBJECTS)
+	@mkdir -p $(@D)
+	$(say) '  LD    $@'
+	$(Q)$(CC) $(SHARED) $(SANFLAGS) -o $@ $(OBJECTS) $(LDFLAGS) $(LIBS)
+
+$(OUT)/obj/core.o $(OUT)/obj/core_%.o: ALL_CFLAGS += $(LUA_CFLAGS)
+
+$(OUT)/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(say) '  CC    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+.PHONY: install
+install: all ## Into PREFIX (and DESTDIR), where LUA looks
+	install -d '$(DESTDIR)$(PREFIX)/lib/lua/$(ABI)/oaichat'
+	install -m 755 $(CORE) '$(DESTDIR)$(PREFIX)/lib/lua/$(ABI)/oaichat/core.so'
+	@for f in $(LUA_FILES:lua/%=%) $(META:lua/%=%); do \
+	  to='$(DESTDIR)$(PREFIX)/share/lua/$(ABI)'/$$f; \
+	  install -d "$${to%/*}" && install -m 644 lua/$$f "$$to" || exit 1; \
+	done
+	@echo 'oaichat for Lua $(ABI) is in $(DESTDIR)$(PREFIX)'
+
+.PHONY: uninstall
+uninstall: ## Removes what install put there
+	rm -rf '$(DESTDIR)$(PREFIX)/lib/lua/$(ABI)/oaichat' \
+	  '$(DESTDIR)$(PREFIX)/share/lua/$(ABI)/oaichat'
+
+.PHONY: nvim
+nvim: ## For a plugin checkout: core.so beside the Lua files, where Neovim looks
+	@$(MAKE) LUA=luajit SANITIZE= all
+	install -m 755 build/5.1/oaichat/core.so lua/oaichat/core.so
+
+.PHONY: path cpath
+path: ## Prints a LUA_PATH for this checkout
+	@printf '%s\n' '$(LUA_PATH_VALUE)'
+cpath: ## Prints a LUA_CPATH for this checkout and LUA
+	@printf '%s\n' '$(LUA_CPATH_VALUE)'
+
+##@ Test, one part at a time
+.PHONY: test-c
+test-c: ## The C tests, under ASan and UBSan
+	@sh scripts/test.sh c
+
+.PHONY: test-specs
+test-specs: ## The specs on LUA (FILES="spec/json_spec.lua" for some of them)
+	@LUA='$(LUA)' SANITIZE='$(SANITIZE)' sh scripts/test.sh specs $(FILES)
+
+.PHONY: smoke
+smoke: ## One exchange on every other interpreter that is installed
+	@sh scripts/test.sh smoke
+
+.PHONY: test-valgrind
+test-valgrind: ## Mixed exchanges on lua5.4 under valgrind
+	@sh scripts/test.sh valgrind
+
+.PHONY: test-steady
+test-steady: ## Requests checked against OpenAI's own specification
+	@sh scripts/test.sh steady
+
+.PHONY: c-tests
+c-tests: $(TESTS)
+
+build-asan/c/%_test: spec/%_test.c $(PURE_OBJECTS)
+	@mkdir -p $(@D)
+	$(say) '  CC    $@'
+	$(Q)$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(PURE_OBJECTS) $(LDFLAGS) $(LIBS)
+
+build-asan/c/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(say) '  CC    $@'
+	$(Q)$(CC) $(C_FLAGS) -MMD -MP -c -o $@ $<
+
+.PRECIOUS: build-asan/c/obj/%.o $(OUT)/obj/%.o
+
+##@ Quality
+.PHONY: check
+check: ## clang-format, cppcheck, luacheck: zero warnings
+	@sh scripts/check.sh
+
+.PHONY: format
+format: ## clang-format in place
+	clang-format -i $(wildcard src/*.[ch] spec/*.[ch] bench/*.[ch])
+
+.PHONY: picture
+picture: ## docs/demo.svg, recorded from a real run of the demo
+	@$(MAKE) -s all
+	@$(WITH_PATHS) $(LUA) scripts/record.lua docs/demo.svg
+
+.PHONY: clean
+clean: ## Removes what was built
+	rm -rf build build-asan lua/oaichat/core.so oaichat src/*.o
+
+-include $(OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(TESTS:=.d)

@@ -1,0 +1,198 @@
+/* core: the entry of oaichat.core, the boxes that hold C objects, and the few
+ * functions that belong to no class. */
+#include "core.h"
+
+#include "digest.h"
+#include "pollset.h"
+
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__GNUC__)
+#define OAI_EXPORT __attribute__((visibility("default")))
+#else
+#define OAI_EXPORT
+#endif
+
+/* ---- live objects a class ----------------------------------------------- */
+
+static const char *const classes[] = {OAI_ENGINE, OAI_SESSION,  OAI_EXCHANGE,
+                                      OAI_SSE,    OAI_LISTENER, OAI_PEER};
+enum { NCLASSES = sizeof classes / sizeof *classes };
+
+/* Its address is the registry key of the counters. */
+static const char live_key = 0;
+
+static long *counters(lua_State *L) {
+  lua_pushlightuserdata(L, (void *)&live_key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  long *live = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return live;
+}
+
+void oai_live(lua_State *L, const char *class_name, int by) {
+  long *live = counters(L);
+  for (int i = 0; live && i < NCLASSES; i++)
+    if (strcmp(classes[i], class_name) == 0) live[i] += by;
+}
+
+/* live() -> { [class name] = C objects that are not closed } */
+static int core_live(lua_State *L) {
+  long *live = counters(L);
+  lua_newtable(L);
+  for (int i = 0; live && i < NCLASSES; i++) {
+    if (!live[i]) continue;
+    lua_pushinteger(L, live[i]);
+    lua_setfield(L, -2, classes[i]);
+  }
+  return 1;
+}
+
+/* ---- boxes -------------------------------------------------------------- */
+
+void **oai_box_new(lua_State *L, const char *class_name) {
+  void **box = oai_newuserdata(L, sizeof *box);
+  *box = NULL;
+  lua_newtable(L);
+  lua_setuservalue(L, -2);
+  luaL_getmetatable(L, class_name);
+  lua_setmetatable(L, -2);
+  return box;
+}
+
+void *oai_box_check(lua_State *L, int i, const char *class_name) {
+  void **box = luaL_checkudata(L, i, class_name);
+  if (!*box) luaL_error(L, "%s is closed", class_name);
+  return *box;
+}
+
+void *oai_box_take(lua_State *L, int i, const char *class_name) {
+  void **box = luaL_checkudata(L, i, class_name);
+  void *object = *box;
+  *box = NULL;
+  return object;
+}
+
+static int box_tostring(lua_State *L) {
+  void **box = lua_touserdata(L, 1);
+  const char *name = lua_tostring(L, lua_upvalueindex(1));
+  if (box && *box)
+    lua_pushfstring(L, "%s (%p)", name, *box);
+  else
+    lua_pushfstring(L, "%s (closed)", name);
+  return 1;
+}
+
+void oai_class(lua_State *L, const char *class_name, const luaL_Reg *methods,
+               lua_CFunction close) {
+  if (!luaL_newmetatable(L, class_name)) {
+    lua_pop(L, 1);
+    return;
+  }
+  oai_setfuncs(L, methods);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, close);
+  lua_setfield(L, -2, "__gc");
+  lua_pushcfunction(L, close);
+  lua_setfield(L, -2, "__close");
+  lua_pushstring(L, class_name);
+  lua_pushcclosure(L, box_tostring, 1);
+  lua_setfield(L, -2, "__tostring");
+  lua_pop(L, 1);
+}
+
+int oai_push_error(lua_State *L, const char *kind, const char *code,
+                   const char *message) {
+  lua_pushnil(L);
+  lua_pushstring(L, message);
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, kind);
+  lua_setfield(L, -2, "kind");
+  lua_pushstring(L, code);
+  lua_setfield(L, -2, "code");
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, "message");
+  return 3;
+}
+
+/* ---- functions ---------------------------------------------------------- */
+
+/* now() -> seconds on the monotonic clock */
+static int core_now(lua_State *L) {
+  lua_pushnumber(L, oai_now());
+  return 1;
+}
+
+/* isatty(fd) -> boolean */
+static int core_isatty(lua_State *L) {
+  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+/* curl_version() -> "7.88.1", "OpenSSL/3.0.19" | nil */
+static int core_curl_version(lua_State *L) {
+  const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
+  lua_pushstring(L, v->version);
+  lua_pushstring(L, v->ssl_version);
+  return 2;
+}
+
+/* base64(bytes) -> text (RFC 4648, section 4) */
+static int core_base64(lua_State *L) {
+  size_t n;
+  const char *p = luaL_checklstring(L, 1, &n);
+  size_t size = oai_base64_size(n);
+  char *out = lua_newuserdata(L, size + 1);
+  oai_base64(out, p, n);
+  lua_pushlstring(L, out, size);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"base64", core_base64},
+                                     {"live", core_live},
+                                     {"now", core_now},
+                                     {"isatty", core_isatty},
+                                     {"curl_version", core_curl_version},
+                                     {NULL, NULL}};
+
+/* ---- loading ------------------------------------------------------------ */
+
+OAI_EXPORT int luaopen_oaichat_core(lua_State *L);
+
+/* lua_close unloads C modules, and libcurl with this one, while a resolver
+ * thread of libcurl may still run: so the module stays. */
+static void pin(void) {
+#ifdef RTLD_NODELETE
+  Dl_info info;
+  if (dladdr((void *)&live_key, &info) && info.dli_fname)
+    dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+#endif
+}
+
+static void start_curl(void) {
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+  pin();
+}
+
+int luaopen_oaichat_core(lua_State *L) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, start_curl);
+  lua_pushlightuserdata(L, (void *)&live_key);
+  memset(lua_newuserdata(L, sizeof(long) * NCLASSES), 0,
+         sizeof(long) * NCLASSES);
+  lua_rawset(L, LUA_REGISTRYINDEX);
+  lua_newtable(L);
+  oai_setfuncs(L, functions);
+  oai_open_engine(L);
+  oai_open_session(L);
+  oai_open_exchange(L);
+  oai_open_sse(L);
+  oai_open_json(L);
+  oai_open_listen(L);
+  return 1;
+}

@@ -1,0 +1,124 @@
+/* core_engine: the engine's Lua face. */
+#include "core.h"
+
+#include "core_objects.h"
+
+static const char default_key = 0;
+
+static void push_new(lua_State *L) {
+  void **box = oai_box_new(L, OAI_ENGINE);
+  *box = oai_engine_new();
+  if (!*box) luaL_error(L, "cannot make an engine: out of memory or files");
+  oai_live(L, OAI_ENGINE, 1);
+}
+
+void oai_engine_push_default(lua_State *L) {
+  lua_pushlightuserdata(L, (void *)&default_key);
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  void **box = lua_touserdata(L, -1);
+  if (box && *box) return;
+  lua_pop(L, 1);
+  push_new(L);
+  lua_pushlightuserdata(L, (void *)&default_key);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+/* engine([fresh]) -> the engine of this state, or (fresh = true) a new one */
+static int core_engine(lua_State *L) {
+  if (lua_toboolean(L, 1))
+    push_new(L);
+  else
+    oai_engine_push_default(L);
+  return 1;
+}
+
+static oai_engine *check(lua_State *L) {
+  return oai_box_check(L, 1, OAI_ENGINE);
+}
+
+static double seconds(lua_State *L, int i, double default_value) {
+  double s = luaL_optnumber(L, i, default_value);
+  /* NaN is no time */
+  if (s != s) luaL_argerror(L, i, "seconds expected, got nan");
+  return s;
+}
+
+/* engine:fd() -> descriptor | nil: readable while there is work */
+static int engine_fd(lua_State *L) {
+  int fd = oai_engine_fd(check(L));
+  if (fd < 0)
+    lua_pushnil(L);
+  else
+    lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* engine:timeout() -> seconds until step has timed work | nil */
+static int engine_timeout(lua_State *L) {
+  double s = oai_engine_timeout(check(L));
+  if (s < 0)
+    lua_pushnil(L);
+  else
+    lua_pushnumber(L, s);
+  return 1;
+}
+
+/* engine:step([budget]): does what is due, never sleeps */
+static int engine_step(lua_State *L) {
+  oai_engine *e = check(L);
+  oai_engine_step(e, seconds(L, 2, -1));
+  return 0;
+}
+
+/* engine:wait([seconds]): sleeps until there is work or something to pull */
+static int engine_wait(lua_State *L) {
+  oai_engine *e = check(L);
+  oai_engine_wait(e, seconds(L, 2, -1), true);
+  return 0;
+}
+
+/* engine:transfers() -> transfers under way */
+static int engine_transfers(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)oai_engine_transfers(check(L)));
+  return 1;
+}
+
+static int watch(lua_State *L, bool on) {
+  oai_engine *e = check(L);
+  int fd = (int)luaL_checkinteger(L, 2);
+  lua_pushboolean(L, oai_engine_watch(e, fd, on));
+  return 1;
+}
+
+/* engine:watch(fd): wait also ends when fd is readable */
+static int engine_watch(lua_State *L) {
+  return watch(L, true);
+}
+static int engine_unwatch(lua_State *L) {
+  return watch(L, false);
+}
+
+static int engine_close(lua_State *L) {
+  oai_engine *e = oai_box_take(L, 1, OAI_ENGINE);
+  if (e) oai_live(L, OAI_ENGINE, -1);
+  oai_engine_unref(e);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {{"fd", engine_fd},
+                                   {"timeout", engine_timeout},
+                                   {"step", engine_step},
+                                   {"wait", engine_wait},
+                                   {"watch", engine_watch},
+                                   {"unwatch", engine_unwatch},
+                                   {"close", engine_close},
+                                   {"transfers", engine_transfers},
+                                   {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"engine", core_engine}, {NULL, NULL}};
+
+void oai_open_engine(lua_State *L) {
+  oai_class(L, OAI_ENGINE, methods, engine_close);
+  oai_setfuncs(L, functions);
+}

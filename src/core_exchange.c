@@ -1,0 +1,399 @@
+/* core_exchange: the exchange's Lua face: next, text, wait, done, result,
+ * cancel. It turns ops into Lua values and the assembled reply into a table;
+ * nothing here decides anything. */
+#include "core.h"
+
+#include "core_json.h"
+#include "core_objects.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct oai_core_exchange {
+  oai_exchange *x;
+  oai_engine *engine;
+  bool over; /* next has seen the end */
+} oai_core_exchange;
+
+static oai_core_exchange *check(lua_State *L) {
+  return oai_box_check(L, 1, OAI_EXCHANGE);
+}
+
+/* ---- start -------------------------------------------------------------- */
+
+/* Anchors the body's strings in the table at `anchor` and fills parts. */
+static size_t read_body(lua_State *L, int body, int anchor, oai_slice *parts) {
+  if (lua_type(L, body) == LUA_TSTRING) {
+    lua_pushvalue(L, body);
+    lua_rawseti(L, anchor, 1);
+    parts[0].p = lua_tolstring(L, body, &parts[0].n);
+    return 1;
+  }
+  size_t n = lua_rawlen(L, body);
+  for (size_t i = 0; i < n; i++) {
+    lua_rawgeti(L, body, (int)i + 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "body: part %d is a %s, not a string", (int)i + 1,
+                 luaL_typename(L, -1));
+    parts[i].p = lua_tolstring(L, -1, &parts[i].n);
+    lua_rawseti(L, anchor, (int)i + 1);
+  }
+  return n;
+}
+
+static const char *read_request(lua_State *L, oai_core_session *s,
+                                oai_request *r) {
+  r->path = s->path;
+  r->timeouts = s->endpoint->timeouts;
+  r->deadline = -1;
+  if (lua_isnoneornil(L, 3)) return NULL;
+  luaL_checktype(L, 3, LUA_TTABLE);
+  r->deadline = oai_opt_seconds(L, 3, "deadline", -1);
+  oai_read_timeouts(L, 3, &r->timeouts);
+  return oai_read_headers(L, 3, &r->headers);
+}
+
+int oai_exchange_push(lua_State *L, bool stream) {
+  oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
+  oai_request r;
+  memset(&r, 0, sizeof r);
+  r.stream = stream;
+  if (lua_type(L, 2) != LUA_TSTRING) luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 3);
+  size_t n = lua_istable(L, 2) ? lua_rawlen(L, 2) : 1;
+  oai_slice *parts = lua_newuserdata(L, (n ? n : 1) * sizeof *parts); /* 4 */
+  void **box = oai_box_new(L, OAI_EXCHANGE);                          /* 5 */
+  oai_core_exchange *c = *box = calloc(1, sizeof *c);
+  if (!c) return luaL_error(L, "not enough memory");
+  oai_live(L, OAI_EXCHANGE, 1);
+  lua_getuservalue(L, 5); /* 6 */
+  r.nparts = read_body(L, 2, 6, parts);
+  r.parts = parts;
+  const char *wrong = read_request(L, s, &r);
+  if (wrong) {
+    curl_slist_free_all(r.headers);
+    return oai_push_error(L, "config", "config", wrong);
+  }
+  c->engine = oai_engine_ref(s->engine);
+  c->x = oai_exchange_start(s->engine, s->endpoint, s->wire, &r);
+  if (!c->x) return luaL_error(L, "not enough memory");
+  lua_settop(L, 5);
+  return 1;
+}
+
+/* ---- ops ---------------------------------------------------------------- */
+
+static void push_buf(lua_State *L, const oai_buf *b) {
+  lua_pushlstring(L, b->p ? b->p : "", b->n);
+}
+
+static int push_call(lua_State *L, const oai_choice *choice, const oai_op *op) {
+  const oai_call *call = &choice->calls[op->call];
+  bool whole = op->kind == OAI_OP_CALL_DONE;
+  const char *p = call->arguments.buf.p;
+  lua_pushliteral(L, "tool_call");
+  lua_pushinteger(L, choice->index);
+  lua_pushinteger(L, (lua_Integer)op->call + 1);
+  push_buf(L, &call->id.buf);
+  push_buf(L, &call->name.buf);
+  if (whole && op->n == 0)
+    lua_pushliteral(L, "{}");
+  else
+    lua_pushlstring(L, p ? p + op->at : "", op->n);
+  lua_pushboolean(L, !whole);
+  return 7;
+}
+
+static int push_op(lua_State *L, const oai_exchange *x, const oai_op *op) {
+  const oai_delta *d = oai_exchange_delta(x);
+  const oai_choice *c = d->choices ? &d->choices[op->choice] : NULL;
+  switch (op->kind) {
+  case OAI_OP_TEXT:
+    lua_pushliteral(L, "text");
+    lua_pushlstring(L, c->text.buf.p + op->at, op->n);
+    break;
+  case OAI_OP_REASONING:
+    lua_pushliteral(L, "reasoning");
+    lua_pushlstring(L, c->reasoning.buf.p + op->at, op->n);
+    break;
+  case OAI_OP_REFUSAL:
+    lua_pushliteral(L, "refusal");
+    lua_pushlstring(L, c->refusal.buf.p + op->at, op->n);
+    break;
+  case OAI_OP_CALL:
+  case OAI_OP_CALL_DONE: return push_call(L, c, op);
+  case OAI_OP_USAGE:
+    lua_pushliteral(L, "usage");
+    oai_json_push(L, d->usage.p, d->usage.n);
+    return 2;
+  case OAI_OP_FINISH:
+    lua_pushliteral(L, "finish");
+    push_buf(L, &c->finish);
+    break;
+  }
+  lua_pushinteger(L, c->index);
+  return 3;
+}
+
+static oai_pull pull(lua_State *L, oai_core_exchange *c, oai_op *op,
+                     oai_slice *chunk) {
+  oai_pull got = oai_exchange_next(c->x, op, chunk);
+  if (got == OAI_PULL_NOMEM) luaL_error(L, "not enough memory");
+  if (got == OAI_PULL_END) c->over = true;
+  return got;
+}
+
+/* exchange:next() -> what came next, or nothing when nothing is there now:
+ *   "text" | "reasoning" | "refusal", piece, choice (from 0)
+ *   "tool_call", choice, index (from 1), id, name, arguments, partial
+ *   "usage", table · "finish", reason, choice
+ *   "chunk", data: an event's JSON, after exchange:chunks() */
+static int exchange_next(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  oai_op op;
+  oai_slice chunk;
+  switch (pull(L, c, &op, &chunk)) {
+  case OAI_PULL_OP: return push_op(L, c->x, &op);
+  case OAI_PULL_CHUNK:
+    lua_pushliteral(L, "chunk");
+    lua_pushlstring(L, chunk.p, chunk.n);
+    return 2;
+  default: return 0;
+  }
+}
+
+/* exchange:text() -> the next piece of choice 0's text; what else comes is
+ * passed over (it stays in the reply) */
+static int exchange_text(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  oai_op op;
+  oai_slice chunk;
+  while (pull(L, c, &op, &chunk) == OAI_PULL_OP) {
+    const oai_choice *choice = oai_exchange_delta(c->x)->choices + op.choice;
+    if (op.kind != OAI_OP_TEXT || choice->index != 0) continue;
+    lua_pushlstring(L, choice->text.buf.p + op.at, op.n);
+    return 1;
+  }
+  return 0;
+}
+
+/* exchange:chunks(): from now on next gives the events' raw data */
+static int exchange_chunks(lua_State *L) {
+  oai_exchange_want_chunks(check(L)->x);
+  return 0;
+}
+
+/* Reads and drops whatever there is. */
+static void drain(lua_State *L, oai_core_exchange *c) {
+  oai_op op;
+  oai_slice chunk;
+  oai_pull got;
+  do got = pull(L, c, &op, &chunk);
+  while (got == OAI_PULL_OP || got == OAI_PULL_CHUNK);
+}
+
+/* exchange:drain() -> done: for those who want the end alone */
+static int exchange_drain(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  if (!c->over) drain(L, c);
+  lua_pushboolean(L, c->over);
+  return 1;
+}
+
+/* exchange:ready() -> next has something, or the end is there */
+static int exchange_ready(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  lua_pushboolean(L, c->over || oai_exchange_ready(c->x));
+  return 1;
+}
+
+/* exchange:wait([seconds]) -> ready: sleeps until something happened on the
+ * engine, does it, and says whether it was for this exchange */
+static int exchange_wait(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  double seconds = luaL_optnumber(L, 2, -1);
+  if (!c->over && !oai_exchange_ready(c->x)) {
+    oai_engine_wait(c->engine, seconds, false);
+    oai_engine_step(c->engine, -1);
+  }
+  return exchange_ready(L);
+}
+
+/* exchange:done() -> ended, and nothing is left to pull. Of a whole answer
+ * there is nothing to pull. */
+static int exchange_done(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  if (!c->over && oai_exchange_ready(c->x) && !oai_exchange_streams(c->x))
+    drain(L, c);
+  lua_pushboolean(L, c->over);
+  return 1;
+}
+
+static int exchange_cancel(lua_State *L) {
+  oai_exchange_cancel(check(L)->x);
+  return 0;
+}
+
+/* exchange:header(name) -> value | nil, of the final answer */
+static int exchange_header(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  oai_slice value = oai_exchange_header(c->x, luaL_checkstring(L, 2));
+  if (value.p)
+    lua_pushlstring(L, value.p, value.n);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+/* ---- result ------------------------------------------------------------- */
+
+static void set_buf(lua_State *L, const char *name, const oai_buf *b) {
+  if (!b->n) return;
+  push_buf(L, b);
+  lua_setfield(L, -2, name);
+}
+
+static void set_string(lua_State *L, const char *name, const char *text) {
+  if (!text || !*text) return;
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, name);
+}
+
+static void set_number(lua_State *L, const char *name, double value) {
+  if (value < 0) return;
+  lua_pushnumber(L, value);
+  lua_setfield(L, -2, name);
+}
+
+/* extras = { scope, key, json, list?, scope, … }: one flat list, since hardly
+ * anyone looks at them. */
+static void set_extras(lua_State *L, const oai_extra *e) {
+  static const char *const scopes[] = {"reply", "choice", "message", "call",
+                                       "function"};
+  int n = 0;
+  if (!e) return;
+  lua_newtable(L);
+  for (; e; e = e->next) {
+    lua_pushstring(L, scopes[e->scope]);
+    lua_rawseti(L, -2, ++n);
+    push_buf(L, &e->key);
+    lua_rawseti(L, -2, ++n);
+    push_buf(L, &e->json);
+    lua_rawseti(L, -2, ++n);
+    lua_pushboolean(L, e->list);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_setfield(L, -2, "extras");
+}
+
+static void push_calls(lua_State *L, const oai_choice *c) {
+  lua_createtable(L, (int)c->ncalls, 0);
+  for (size_t i = 0; i < c->ncalls; i++) {
+    const oai_call *call = &c->calls[i];
+    lua_createtable(L, 0, 4);
+    set_buf(L, "id", &call->id.buf);
+    push_buf(L, &call->name.buf);
+    lua_setfield(L, -2, "name");
+    if (call->arguments.buf.n)
+      push_buf(L, &call->arguments.buf);
+    else
+      lua_pushliteral(L, "{}");
+    lua_setfield(L, -2, "arguments");
+    set_extras(L, call->extras);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
+static void push_choice(lua_State *L, const oai_choice *c) {
+  static const char *const fields[] = {
+      NULL, "reasoning_content", "reasoning", "reasoning_text", NULL, NULL};
+  lua_createtable(L, 0, 6);
+  lua_pushinteger(L, c->index);
+  lua_setfield(L, -2, "index");
+  push_buf(L, &c->text.buf);
+  lua_setfield(L, -2, "text");
+  set_buf(L, "reasoning", &c->reasoning.buf);
+  set_buf(L, "refusal", &c->refusal.buf);
+  set_buf(L, "finish_reason", &c->finish);
+  set_string(L, "reasoning_field", fields[c->reasoning_field]);
+  push_calls(L, c);
+  lua_setfield(L, -2, "tool_calls");
+  set_extras(L, c->extras);
+}
+
+static void push_timing(lua_State *L, const oai_exchange *x) {
+  oai_timing t = oai_exchange_timing(x);
+  lua_createtable(L, 0, 4);
+  set_number(L, "connect", t.connect);
+  set_number(L, "first_byte", t.first_byte);
+  set_number(L, "first_content", t.first_content);
+  set_number(L, "total", t.total);
+}
+
+static void push_reply(lua_State *L, const oai_exchange *x) {
+  const oai_delta *d = oai_exchange_delta(x);
+  lua_createtable(L, 0, 8);
+  set_buf(L, "id", &d->id);
+  set_buf(L, "model", &d->model);
+  if (d->usage.n) {
+    oai_json_push(L, d->usage.p, d->usage.n);
+    lua_setfield(L, -2, "usage");
+  }
+  lua_createtable(L, (int)d->nchoices, 0);
+  for (size_t i = 0; i < d->nchoices; i++) {
+    push_choice(L, &d->choices[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "choices");
+  set_extras(L, d->extras);
+  push_timing(L, x);
+  lua_setfield(L, -2, "timing");
+}
+
+static void push_failure(lua_State *L, const oai_failure *f) {
+  lua_createtable(L, 0, 10);
+  set_string(L, "kind", oai_kind_name(f->kind));
+  set_string(L, "code", f->code);
+  set_string(L, "type", f->type);
+  set_string(L, "param", f->param);
+  set_string(L, "phase", oai_phase_name(f->phase));
+  set_string(L, "detail", f->text);
+  if (f->status) set_number(L, "status", f->status);
+  lua_pushboolean(L, f->retryable);
+  lua_setfield(L, -2, "retryable");
+}
+
+/* exchange:result() -> reply, failure: the reply so far, whole when there is no
+ * failure. Drains; raises before the end. */
+static int exchange_result(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  if (!c->over) drain(L, c);
+  if (!c->over) return luaL_error(L, "the exchange is not done");
+  const oai_failure *f = oai_exchange_failure(c->x);
+  push_reply(L, c->x);
+  if (!f) return 1;
+  push_failure(L, f);
+  return 2;
+}
+
+static int exchange_close(lua_State *L) {
+  oai_core_exchange *c = oai_box_take(L, 1, OAI_EXCHANGE);
+  if (!c) return 0;
+  oai_live(L, OAI_EXCHANGE, -1);
+  oai_exchange_free(c->x);
+  oai_engine_unref(c->engine);
+  free(c);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"next", exchange_next},     {"text", exchange_text},
+    {"chunks", exchange_chunks}, {"drain", exchange_drain},
+    {"ready", exchange_ready},   {"wait", exchange_wait},
+    {"done", exchange_done},     {"result", exchange_result},
+    {"cancel", exchange_cancel}, {"header", exchange_header},
+    {"close", exchange_close},   {NULL, NULL}};
+
+void oai_open_exchange(lua_State *L) {
+  oai_class(L, OAI_EXCHANGE, methods, exchange_close);
+}

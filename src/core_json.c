@@ -1,0 +1,102 @@
+/* core_json: JSON's part of the module table, and how tables are told apart.
+ * Knows Lua. Reading is core_json_decode.c, writing core_json_encode.c. */
+#include "core_json.h"
+
+#include <string.h>
+
+oai_json_mark oai_json_marked(lua_State *L, int markers) {
+  oai_json_mark mark = OAI_JSON_PLAIN;
+  if (!lua_istable(L, -1))
+    lua_pushvalue(L, -1);
+  else if (!lua_getmetatable(L, -1))
+    return mark;
+  lua_rawget(L, markers);
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *word = lua_tostring(L, -1);
+    if (strcmp(word, "array") == 0) mark = OAI_JSON_ARRAY;
+    if (strcmp(word, "object") == 0) mark = OAI_JSON_OBJECT;
+    if (strcmp(word, "empty") == 0) mark = OAI_JSON_EMPTY_ARRAY;
+  }
+  lua_pop(L, 1);
+  return mark;
+}
+
+/* What is wrong with the key on the top, given n items; NULL if nothing. */
+static const char *wrong_key(lua_State *L, lua_Number n) {
+  lua_Number key = lua_tonumber(L, -1);
+  if (lua_type(L, -1) == LUA_TSTRING) return "mixes items with string keys";
+  if (lua_type(L, -1) != LUA_TNUMBER)
+    return "has a key that is neither a string nor a number";
+  if (!(key >= 1 && key <= n) || key != (lua_Number)(size_t)key)
+    return "is an array with holes or stray numbers as keys";
+  return NULL;
+}
+
+bool oai_json_items(lua_State *L, size_t *n, const char **why) {
+  size_t seen = 0;
+  *n = lua_rawlen(L, -1);
+  *why = NULL;
+  lua_pushnil(L);
+  while (lua_next(L, -2)) {
+    lua_pop(L, 1);
+    seen++;
+    /* A string key says more than a stray number before it. */
+    if (!*why || lua_type(L, -1) == LUA_TSTRING)
+      *why = wrong_key(L, (lua_Number)*n);
+    if (*why && lua_type(L, -1) == LUA_TSTRING) {
+      lua_pop(L, 1);
+      return false;
+    }
+  }
+  if (!*why && seen != *n) *why = "is an array with holes";
+  return !*why;
+}
+
+/* core.json_is_array(value): would it be written as an array? */
+static int json_is_array(lua_State *L) {
+  size_t n;
+  const char *why;
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  lua_getfield(L, LUA_REGISTRYINDEX, OAI_JSON_MARKERS);
+  lua_insert(L, 1);
+  oai_json_mark mark = oai_json_marked(L, 1);
+  bool yes = mark == OAI_JSON_ARRAY;
+  if (!yes && mark != OAI_JSON_OBJECT && lua_istable(L, 2))
+    yes =
+        oai_json_items(L, &n, &why) && (n > 0 || mark == OAI_JSON_EMPTY_ARRAY);
+  lua_pushboolean(L, yes);
+  return 1;
+}
+
+static const luaL_Reg json_functions[] = {
+    {"json_decode", oai_json_decode},
+    {"json_encode", oai_json_encode},
+    {"json_is_array", json_is_array},
+    {NULL, NULL},
+};
+
+/* A new metatable in the module's table, and its word in the markers'. */
+static void add_marker(lua_State *L, const char *class_name, const char *field,
+                       const char *word) {
+  luaL_newmetatable(L, class_name);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -4, field);
+  lua_pushstring(L, word);
+  lua_rawset(L, -3);
+}
+
+void oai_open_json(lua_State *L) {
+  oai_setfuncs(L, json_functions);
+  lua_newtable(L);
+  add_marker(L, "oaichat.json.array", "json_array_mt", "array");
+  add_marker(L, "oaichat.json.object", "json_object_mt", "object");
+  lua_getfield(L, -2, "json_array_mt");
+  lua_setfield(L, -2, "array_mt");
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, OAI_JSON_MARKERS);
+  lua_setfield(L, -2, "json_markers");
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, -2, "json_null");
+  oai_json_open_encoder(L);
+}

@@ -1,0 +1,287 @@
+/* core_session: core.new and the session's Lua face. A session here is an
+ * endpoint with its key, deadlines and caps; the conversation is Lua's. */
+#include "core.h"
+
+#include "core_objects.h"
+#include "wire_chat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- reading options; names and values were checked by the Lua layer ---- */
+
+double oai_opt_seconds(lua_State *L, int i, const char *name, double missing) {
+  lua_getfield(L, i, name);
+  double value = missing;
+  if (!lua_isnil(L, -1)) {
+    if (lua_type(L, -1) != LUA_TNUMBER)
+      luaL_error(L, "%s: seconds expected, got %s", name, luaL_typename(L, -1));
+    value = lua_tonumber(L, -1);
+    if (!(value >= 0)) luaL_error(L, "%s must not be negative", name);
+  }
+  lua_pop(L, 1);
+  return value;
+}
+
+size_t oai_opt_size(lua_State *L, int i, const char *name, size_t missing) {
+  double value = oai_opt_seconds(L, i, name, (double)missing);
+  return value > 4e15 ? (size_t)4e15 : (size_t)value;
+}
+
+/* Pushes the table at a field and returns true, or pushes nothing. */
+static bool field_table(lua_State *L, int options, const char *name) {
+  lua_getfield(L, options, name);
+  if (lua_istable(L, -1)) return true;
+  if (!lua_isnil(L, -1))
+    luaL_error(L, "%s: table expected, got %s", name, luaL_typename(L, -1));
+  lua_pop(L, 1);
+  return false;
+}
+
+void oai_read_timeouts(lua_State *L, int options, oai_timeouts *t) {
+  if (!field_table(L, options, "timeouts")) return;
+  int i = lua_gettop(L);
+  t->connect = oai_opt_seconds(L, i, "connect", t->connect);
+  t->first_byte = oai_opt_seconds(L, i, "first_byte", t->first_byte);
+  t->first_content = oai_opt_seconds(L, i, "first_content", t->first_content);
+  t->content_idle = oai_opt_seconds(L, i, "content_idle", t->content_idle);
+  t->attempt = oai_opt_seconds(L, i, "attempt", t->attempt);
+  lua_pop(L, 1);
+}
+
+static void read_limits(lua_State *L, int options, oai_limits *l) {
+  if (!field_table(L, options, "limits")) return;
+  int i = lua_gettop(L);
+  l->event_bytes = oai_opt_size(L, i, "event_bytes", l->event_bytes);
+  l->response_bytes = oai_opt_size(L, i, "response_bytes", l->response_bytes);
+  l->header_bytes = oai_opt_size(L, i, "header_bytes", l->header_bytes);
+  l->tool_calls = oai_opt_size(L, i, "tool_calls", l->tool_calls);
+  size_t depth = oai_opt_size(L, i, "depth", (size_t)l->depth);
+  /* the scanner recurses; small C stacks are 256 kB */
+  l->depth = depth > 1000 ? 1000 : (int)depth;
+  lua_pop(L, 1);
+}
+
+const char *oai_read_headers(lua_State *L, int options,
+                             struct curl_slist **list) {
+  const char *wrong = NULL;
+  if (!field_table(L, options, "headers")) return NULL;
+  lua_pushnil(L);
+  while (!wrong && lua_next(L, -2)) {
+    oai_slice name, value;
+    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
+      wrong = "headers must be a table of strings by name";
+      lua_pop(L, 2);
+      break;
+    }
+    name.p = lua_tolstring(L, -2, &name.n);
+    value.p = lua_tolstring(L, -1, &value.n);
+    wrong = oai_header_add(list, name, value);
+    lua_pop(L, wrong ? 2 : 1);
+  }
+  lua_pop(L, 1);
+  return wrong;
+}
+
+/* Copies a string option; a NUL in it would cut it silently. */
+static const char *read_text(lua_State *L, int options, const char *name,
+                             char **out) {
+  const char *wrong = NULL;
+  size_t n;
+  lua_getfield(L, options, name);
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *p = lua_tolstring(L, -1, &n);
+    if (strlen(p) != n)
+      wrong = "a file name, path or proxy has a NUL byte";
+    else if (!(*out = oai_copy(p, n)))
+      wrong = "not enough memory";
+  } else if (!lua_isnil(L, -1)) {
+    luaL_error(L, "%s: string expected, got %s", name, luaL_typename(L, -1));
+  }
+  lua_pop(L, 1);
+  return wrong;
+}
+
+static bool read_flag(lua_State *L, int options, const char *name) {
+  lua_getfield(L, options, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
+/* resolve = { "host:port:address", … } as CURLOPT_RESOLVE has it. */
+static const char *read_resolve(lua_State *L, int options, oai_endpoint *e) {
+  const char *wrong = NULL;
+  if (!field_table(L, options, "resolve")) return NULL;
+  size_t n = lua_rawlen(L, -1);
+  for (size_t i = 1; i <= n && !wrong; i++) {
+    lua_rawgeti(L, -1, (int)i);
+    const char *line = lua_tostring(L, -1);
+    struct curl_slist *longer =
+        line ? curl_slist_append(e->resolve, line) : NULL;
+    if (longer)
+      e->resolve = longer;
+    else
+      wrong = "resolve must be a list of \"host:port:address\"";
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return wrong;
+}
+
+/* ---- the key ------------------------------------------------------------ */
+
+static const char official[] = "https://api.openai.com:443";
+
+/* The environment's key goes to the official origin and to the one that
+ * OPENAI_BASE_URL names, and nowhere else. It never becomes a Lua string. */
+static const char *environment_key(oai_endpoint *e) {
+  const char *key = getenv("OPENAI_API_KEY");
+  const char *url = getenv("OPENAI_BASE_URL");
+  bool ours = strcmp(e->origin, official) == 0;
+  if (!key || !*key) return NULL;
+  if (!ours && url && *url) {
+    char *origin = oai_url_origin(url);
+    ours = origin && strcmp(origin, e->origin) == 0;
+    free(origin);
+  }
+  return ours ? oai_endpoint_set_key(e, key, strlen(key)) : NULL;
+}
+
+static const char *read_key(lua_State *L, int options, oai_endpoint *e) {
+  const char *wrong = NULL;
+  size_t n;
+  lua_getfield(L, options, "api_key");
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *key = lua_tolstring(L, -1, &n);
+    wrong = oai_endpoint_set_key(e, key, n);
+    if (!wrong && !e->key.n) wrong = "api_key is empty";
+  } else if (lua_isnil(L, -1)) {
+    wrong = environment_key(e);
+  } else if (lua_toboolean(L, -1)) { /* false: no key at all */
+    luaL_error(L, "api_key: string or false expected, got %s",
+               luaL_typename(L, -1));
+  }
+  lua_pop(L, 1);
+  if (wrong) return wrong;
+  if (!e->key.n && strcmp(e->origin, official) == 0 &&
+      !oai_header_has(e->headers, "authorization"))
+    return "no API key: set api_key or OPENAI_API_KEY";
+  if (e->key.n && !e->https && !e->loopback && !e->unix_socket &&
+      !read_flag(L, options, "allow_http"))
+    return "api_key would cross the network unencrypted: use https://, or "
+           "allow_http = true";
+  return NULL;
+}
+
+/* ---- new ---------------------------------------------------------------- */
+
+static const char *read_endpoint(lua_State *L, int options, oai_endpoint *e) {
+  const char *wrong;
+  size_t n;
+  lua_getfield(L, options, "base_url");
+  const char *url = luaL_checklstring(L, -1, &n);
+  wrong = oai_endpoint_set_url(e, url, n);
+  lua_pop(L, 1);
+  if (!wrong) wrong = oai_read_headers(L, options, &e->headers);
+  if (!wrong) wrong = read_text(L, options, "ca_file", &e->ca_file);
+  if (!wrong) wrong = read_text(L, options, "proxy", &e->proxy);
+  if (!wrong) wrong = read_text(L, options, "unix_socket", &e->unix_socket);
+  if (!wrong) wrong = read_text(L, options, "client_cert", &e->client_cert);
+  if (!wrong) wrong = read_text(L, options, "client_key", &e->client_key);
+  if (!wrong) wrong = read_resolve(L, options, e);
+  if (!wrong) wrong = read_key(L, options, e);
+  e->http2 = read_flag(L, options, "http2");
+  oai_read_timeouts(L, options, &e->timeouts);
+  read_limits(L, options, &e->limits);
+  return wrong;
+}
+
+static const oai_wire *wire_named(const char *name) {
+  static const oai_wire *const wires[] = {&oai_wire_chat};
+  for (size_t i = 0; i < sizeof wires / sizeof *wires; i++)
+    if (strcmp(wires[i]->name, name) == 0) return wires[i];
+  return NULL;
+}
+
+static oai_engine *read_engine(lua_State *L, int options) {
+  lua_getfield(L, options, "engine");
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    oai_engine_push_default(L);
+  }
+  void **box = luaL_checkudata(L, -1, OAI_ENGINE);
+  if (!*box) luaL_error(L, "%s is closed", OAI_ENGINE);
+  oai_engine *e = oai_engine_ref(*box);
+  lua_pop(L, 1);
+  return e;
+}
+
+/* new{ base_url, api_key, headers, timeouts, limits, wire, path, engine,
+ *      allow_http, ca_file, proxy, unix_socket, client_cert, client_key,
+ *      resolve, http2 } -> session | nil, message, err */
+static int core_new(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  void **box = oai_box_new(L, OAI_SESSION);
+  oai_core_session *s = *box = calloc(1, sizeof *s);
+  if (!s) return luaL_error(L, "not enough memory");
+  oai_live(L, OAI_SESSION, 1);
+  s->endpoint = oai_endpoint_new();
+  if (!s->endpoint) return luaL_error(L, "not enough memory");
+  lua_getfield(L, 1, "wire");
+  s->wire = wire_named(luaL_optstring(L, -1, "chat"));
+  if (!s->wire) return luaL_error(L, "unknown wire");
+  lua_getfield(L, 1, "path");
+  const char *path = luaL_optstring(L, -1, "/chat/completions");
+  s->path = oai_copy(path, strlen(path));
+  if (!s->path) return luaL_error(L, "not enough memory");
+  lua_pop(L, 2);
+  const char *wrong = read_endpoint(L, 1, s->endpoint);
+  if (wrong) return oai_push_error(L, "config", "config", wrong);
+  s->engine = read_engine(L, 1);
+  return 1;
+}
+
+/* ---- methods ------------------------------------------------------------ */
+
+/* session:send(body[, options]) -> exchange: the whole answer */
+static int session_send(lua_State *L) {
+  return oai_exchange_push(L, false);
+}
+
+/* session:stream(body[, options]) -> exchange: events as they come */
+static int session_stream(lua_State *L) {
+  return oai_exchange_push(L, true);
+}
+
+/* session:origin() -> "https://host:port" */
+static int session_origin(lua_State *L) {
+  oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
+  lua_pushstring(L, s->endpoint->origin);
+  return 1;
+}
+
+static int session_close(lua_State *L) {
+  oai_core_session *s = oai_box_take(L, 1, OAI_SESSION);
+  if (!s) return 0;
+  oai_live(L, OAI_SESSION, -1);
+  oai_endpoint_unref(s->endpoint);
+  oai_engine_unref(s->engine);
+  free(s->path);
+  free(s);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {{"send", session_send},
+                                   {"stream", session_stream},
+                                   {"origin", session_origin},
+                                   {"close", session_close},
+                                   {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"new", core_new}, {NULL, NULL}};
+
+void oai_open_session(lua_State *L) {
+  oai_class(L, OAI_SESSION, methods, session_close);
+  oai_setfuncs(L, functions);
+}

@@ -1,0 +1,143 @@
+/* delta: the reply being assembled: choices with their text, reasoning,
+ * refusal and tool calls; usage, ids, and the fields no wire knows. Level 2:
+ * knows buf, scan and utf8; knows no wire, no HTTP, no Lua.
+ *
+ * A wire reads one event and calls the add functions; what a consumer may want
+ * to see of it (a piece of text, a fragment of a call) is queued as an op. Ops
+ * point into the assembled buffers, so that nothing is copied twice. */
+#ifndef OAI_DELTA_H
+#define OAI_DELTA_H
+
+#include "buf.h"
+#include "scan.h"
+
+typedef enum oai_status {
+  OAI_OK,
+  OAI_ERR_NOMEM,
+  OAI_ERR_TOO_MANY /* choices or tool calls */
+} oai_status;
+
+/* Text that arrives as JSON strings; a surrogate pair may be split. */
+typedef struct oai_text {
+  oai_buf buf;
+  unsigned high;
+} oai_text;
+
+/* A field no wire knows: JSON bytes kept for raw(). Scalars: the last value.
+ * Arrays and objects: all values, joined by commas. */
+typedef struct oai_extra {
+  oai_buf key, json;
+  int scope; /* oai_scope */
+  bool list; /* json holds a comma-separated list of values */
+  struct oai_extra *next;
+} oai_extra;
+
+typedef struct oai_call {
+  bool has_index;
+  double index; /* as the server numbers it: any number */
+  oai_text id, name, arguments;
+  oai_extra *extras;
+  bool done; /* its last op was queued */
+} oai_call;
+
+/* Where a choice's reasoning came from: the field to send back. */
+typedef enum oai_reasoning_field {
+  OAI_REASONING_NONE,
+  OAI_REASONING_CONTENT, /* reasoning_content */
+  OAI_REASONING,         /* reasoning */
+  OAI_REASONING_TEXT,    /* reasoning_text */
+  OAI_REASONING_DETAILS, /* reasoning_details[].text */
+  OAI_REASONING_PARTS    /* content parts of type thinking */
+} oai_reasoning_field;
+
+typedef struct oai_choice {
+  long index;
+  oai_text text, reasoning, refusal;
+  oai_reasoning_field reasoning_field;
+  oai_buf finish; /* finish_reason; empty: none yet */
+  oai_call *calls;
+  size_t ncalls, current;
+  oai_extra *extras; /* of the choice and of its message */
+} oai_choice;
+
+typedef enum oai_op_kind {
+  OAI_OP_TEXT,
+  OAI_OP_REASONING,
+  OAI_OP_REFUSAL,
+  OAI_OP_CALL,      /* a fragment of a call's arguments (may be empty) */
+  OAI_OP_CALL_DONE, /* the call is whole */
+  OAI_OP_USAGE,
+  OAI_OP_FINISH
+} oai_op_kind;
+
+typedef struct oai_op {
+  oai_op_kind kind;
+  unsigned choice; /* position in choices, not its index */
+  unsigned call;   /* position in calls */
+  size_t at, n;    /* bytes in the text, reasoning, refusal or arguments */
+} oai_op;
+
+typedef enum oai_scope {
+  OAI_IN_REPLY,
+  OAI_IN_CHOICE,
+  OAI_IN_MESSAGE,
+  OAI_IN_CALL,
+  OAI_IN_FUNCTION
+} oai_scope;
+
+typedef struct oai_delta {
+  oai_choice *choices;
+  size_t nchoices, max_calls, ncalls;
+  oai_buf id, model, usage; /* usage: JSON of the last one that was not null */
+  oai_extra *extras;
+  oai_op *ops;
+  size_t nops, next_op, ops_cap;
+} oai_delta;
+
+enum { OAI_CHOICES_MAX = 128 };
+
+void oai_delta_init(oai_delta *d, size_t max_calls);
+void oai_delta_free(oai_delta *d);
+
+/* The choice with this index, made when new. Pointers into choices and calls
+ * last until the next choice or call is made. */
+oai_status oai_delta_choice(oai_delta *d, long index, oai_choice **out);
+/* Appends a JSON string to one of the choice's texts, and queues an op when
+ * that made characters. */
+oai_status oai_delta_text(oai_delta *d, oai_choice *c, oai_op_kind which,
+                          const oai_scan_str *str);
+/* The call a fragment belongs to: by id first, by index second, else the
+ * current one; made when new. id may be NULL, index is ignored unless given. */
+oai_status oai_delta_call(oai_delta *d, oai_choice *c, const oai_scan_str *id,
+                          bool has_index, double index, oai_call **out);
+oai_status oai_delta_call_name(oai_call *call, const oai_scan_str *name);
+/* Appends a piece of the arguments: a JSON string's text, or (raw) the JSON of
+ * a server that sends an object. */
+oai_status oai_delta_call_arguments(oai_delta *d, oai_choice *c, oai_call *call,
+                                    const oai_scan_str *str,
+                                    const oai_slice *raw);
+oai_status oai_delta_finish(oai_delta *d, oai_choice *c,
+                            const oai_scan_str *reason);
+oai_status oai_delta_usage(oai_delta *d, oai_slice json);
+/* Keeps a field nobody knows. */
+oai_status oai_delta_extra(oai_extra **list, oai_scope scope,
+                           const oai_scan_str *key, oai_slice json);
+/* Replaces a small text (id, model) unless the new one is empty. */
+oai_status oai_delta_set(oai_buf *b, const oai_scan_str *str);
+
+/* Takes the next op; false when there is none. */
+bool oai_delta_next(oai_delta *d, oai_op *out);
+/* Drops the ops queued since mark = d->nops, and the text they brought: an
+ * event that proved broken half way must leave nothing behind. */
+void oai_delta_rollback(oai_delta *d, size_t mark);
+/* At least one choice began and each has its finish reason. */
+bool oai_delta_finished(const oai_delta *d);
+/* Lone surrogates at the very end become U+FFFD; the remaining calls are
+ * reported done. */
+oai_status oai_delta_end(oai_delta *d);
+/* Puts the calls in order of their index; once all ops were taken. */
+void oai_delta_sort(oai_delta *d);
+/* A call without a name, NULL when each has one. */
+const oai_call *oai_delta_unnamed(const oai_delta *d);
+
+#endif

@@ -1,0 +1,215 @@
+/* endpoint: see endpoint.h. */
+#include "endpoint.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const char no_memory[] = "not enough memory";
+
+oai_endpoint *oai_endpoint_new(void) {
+  oai_endpoint *e = calloc(1, sizeof *e);
+  if (!e) return NULL;
+  e->refs = 1;
+  oai_buf_init(&e->key, 64 * 1024);
+  e->timeouts = (oai_timeouts){10, 120, 300, 120, 600};
+  e->limits = (oai_limits){16000000, 64000000, 256000, 128, 128};
+  return e;
+}
+
+oai_endpoint *oai_endpoint_ref(oai_endpoint *e) {
+  e->refs++;
+  return e;
+}
+
+static void wipe_list(struct curl_slist *list) {
+  for (struct curl_slist *l = list; l; l = l->next)
+    oai_wipe(l->data, strlen(l->data));
+  curl_slist_free_all(list);
+}
+
+void oai_endpoint_unref(oai_endpoint *e) {
+  if (!e || --e->refs) return;
+  free(e->base);
+  free(e->query);
+  free(e->origin);
+  oai_buf_wipe(&e->key);
+  wipe_list(e->headers);
+  free(e->ca_file);
+  if (e->proxy) oai_wipe(e->proxy, strlen(e->proxy));
+  free(e->proxy);
+  free(e->unix_socket);
+  free(e->client_cert);
+  free(e->client_key);
+  curl_slist_free_all(e->resolve);
+  free(e);
+}
+
+static bool is_loopback(const char *host) {
+  unsigned a, b, c, d;
+  char rest;
+  if (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
+    return true;
+  return sscanf(host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &rest) == 4 &&
+         a == 127;
+}
+
+static bool has_control(const char *p, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if ((unsigned char)p[i] < 0x20 || p[i] == 0x7F) return true;
+  return false;
+}
+
+static char *part(CURLU *u, CURLUPart what, unsigned flags) {
+  char *text = NULL;
+  return curl_url_get(u, what, &text, flags) == CURLUE_OK ? text : NULL;
+}
+
+static char *origin_of(CURLU *u) {
+  char *scheme = part(u, CURLUPART_SCHEME, 0);
+  char *host = part(u, CURLUPART_HOST, 0);
+  char *port = part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+  char *origin = NULL;
+  if (scheme && host && port) {
+    size_t n = strlen(scheme) + strlen(host) + strlen(port) + 5;
+    origin = malloc(n);
+    if (origin) snprintf(origin, n, "%s://%s:%s", scheme, host, port);
+    for (char *p = origin; p && *p; p++) *p = (char)tolower((unsigned char)*p);
+  }
+  curl_free(scheme);
+  curl_free(host);
+  curl_free(port);
+  return origin;
+}
+
+char *oai_url_origin(const char *url) {
+  CURLU *u = curl_url();
+  char *origin = NULL;
+  if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
+    origin = origin_of(u);
+  curl_url_cleanup(u);
+  return origin;
+}
+
+/* Fills base, query, origin and the flags from a URL that parsed. */
+static const char *take_parts(oai_endpoint *e, CURLU *u) {
+  const char *wrong = NULL;
+  char *scheme = part(u, CURLUPART_SCHEME, 0);
+  char *host = part(u, CURLUPART_HOST, 0);
+  char *query = part(u, CURLUPART_QUERY, 0);
+  char *user = part(u, CURLUPART_USER, 0);
+  char *pass = part(u, CURLUPART_PASSWORD, 0);
+  char *fragment = part(u, CURLUPART_FRAGMENT, 0);
+  if (!scheme || !host || !*host)
+    wrong = "base_url has no host";
+  else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
+    wrong = "base_url must start with http:// or https://";
+  else if (user || pass)
+    wrong = "base_url must not hold a user or password; use api_key or headers";
+  else if (fragment)
+    wrong = "base_url must not have a #fragment";
+  else if (strchr(host, '%'))
+    wrong = "base_url has a % in its host";
+  if (!wrong) {
+    curl_url_set(u, CURLUPART_QUERY, NULL, 0);
+    char *base = part(u, CURLUPART_URL, 0);
+    size_t n = base ? strlen(base) : 0;
+    while (n && base[n - 1] == '/') n--;
+    e->base = base ? oai_copy(base, n) : NULL;
+    e->query = malloc((query ? strlen(query) : 0) + 2);
+    if (e->query)
+      sprintf(e->query, "%s%s", query ? "?" : "", query ? query : "");
+    e->origin = origin_of(u);
+    e->https = strcmp(scheme, "https") == 0;
+    e->loopback = is_loopback(host);
+    curl_free(base);
+    if (!e->base || !e->query || !e->origin) wrong = no_memory;
+  }
+  curl_free(scheme);
+  curl_free(host);
+  curl_free(query);
+  curl_free(user);
+  curl_free(pass);
+  curl_free(fragment);
+  return wrong;
+}
+
+const char *oai_endpoint_set_url(oai_endpoint *e, const char *url, size_t n) {
+  const char *wrong;
+  if (memchr(url, 0, n) || has_control(url, n))
+    return "base_url has a control character";
+  if (memchr(url, ' ', n)) return "base_url has a space";
+  for (size_t i = 0; i < n; i++)
+    if ((unsigned char)url[i] >= 0x80)
+      return "base_url must be ASCII (punycode for hosts, %XX for paths)";
+  if (!strstr(url, "://"))
+    return "base_url must start with http:// or https://";
+  CURLU *u = curl_url();
+  if (!u) return no_memory;
+  CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
+  if (code == CURLUE_OK)
+    wrong = take_parts(e, u);
+  else if (code == CURLUE_OUT_OF_MEMORY)
+    wrong = no_memory;
+  else if (code == CURLUE_UNSUPPORTED_SCHEME)
+    wrong = "base_url must start with http:// or https://";
+  else if (code == CURLUE_BAD_PORT_NUMBER)
+    wrong = "base_url has a bad port";
+  else
+    wrong = "base_url is not a valid URL";
+  curl_url_cleanup(u);
+  return wrong;
+}
+
+const char *oai_endpoint_set_key(oai_endpoint *e, const char *key, size_t n) {
+  while (n && (*key == ' ' || *key == '\t')) key++, n--;
+  while (n && (key[n - 1] == ' ' || key[n - 1] == '\t')) n--;
+  for (size_t i = 0; i < n; i++)
+    if ((unsigned char)key[i] <= 0x20 || (unsigned char)key[i] >= 0x7F)
+      return "api_key has a blank, a control character or a byte above 126";
+  e->key.n = 0;
+  return oai_buf_append(&e->key, key, n) == OAI_BUF_OK ? NULL
+                                                       : "api_key is too long";
+}
+
+static bool is_token(oai_slice s) {
+  for (size_t i = 0; i < s.n; i++)
+    if (!isalnum((unsigned char)s.p[i]) &&
+        (!s.p[i] || !strchr("!#$%&'*+-.^_`|~", s.p[i])))
+      return false;
+  return s.n > 0;
+}
+
+const char *oai_header_add(struct curl_slist **list, oai_slice name,
+                           oai_slice value) {
+  if (!is_token(name)) return "a header name has a byte that is not allowed";
+  for (size_t i = 0; i < value.n; i++)
+    if (((unsigned char)value.p[i] < 0x20 && value.p[i] != '\t') ||
+        value.p[i] == 0x7F)
+      return "a header value has a control character";
+  char *line = malloc(name.n + value.n + 3);
+  if (!line) return no_memory;
+  memcpy(line, name.p, name.n);
+  /* curl's form for a header without a value */
+  memcpy(line + name.n, value.n ? ": " : ";", value.n ? 2 : 1);
+  size_t at = name.n + (value.n ? 2 : 1);
+  if (value.n) memcpy(line + at, value.p, value.n);
+  line[at + value.n] = 0;
+  struct curl_slist *longer = curl_slist_append(*list, line);
+  oai_wipe(line, at + value.n);
+  free(line);
+  if (!longer) return no_memory;
+  *list = longer;
+  return NULL;
+}
+
+bool oai_header_has(const struct curl_slist *list, const char *name) {
+  size_t n = strlen(name);
+  for (; list; list = list->next)
+    if (strncasecmp(list->data, name, n) == 0 &&
+        (list->data[n] == ':' || list->data[n] == ';'))
+      return true;
+  return false;
+}

@@ -1,0 +1,51 @@
+/* endpoint: where requests go and with what: the checked base URL, the key,
+ * headers, TLS files, deadlines and caps. Level 1: knows curl's URL parser;
+ * sends nothing. Shared by reference count: exchanges outlive sessions. */
+#ifndef OAI_ENDPOINT_H
+#define OAI_ENDPOINT_H
+
+#include "buf.h"
+
+#include <curl/curl.h>
+
+/* Seconds from the attempt's start (content_idle: from the last content). */
+typedef struct oai_timeouts {
+  double connect, first_byte, first_content, content_idle, attempt;
+} oai_timeouts;
+
+typedef struct oai_limits {
+  size_t event_bytes, response_bytes, header_bytes, tool_calls;
+  int depth;
+} oai_limits;
+
+typedef struct oai_endpoint {
+  int refs;
+  char *base;   /* scheme://host[:port]/path without a slash at the end */
+  char *query;  /* "?…" or "" */
+  char *origin; /* scheme://host:port, lower case */
+  bool https, loopback;
+  oai_buf key; /* wiped when freed */
+  struct curl_slist *headers;
+  char *ca_file, *proxy, *unix_socket, *client_cert, *client_key;
+  struct curl_slist *resolve;
+  bool http2;
+  oai_timeouts timeouts;
+  oai_limits limits;
+} oai_endpoint;
+
+oai_endpoint *oai_endpoint_new(void); /* NULL: no memory */
+oai_endpoint *oai_endpoint_ref(oai_endpoint *e);
+void oai_endpoint_unref(oai_endpoint *e);
+
+/* Each returns NULL, or what is wrong in words that repeat no secret. */
+const char *oai_endpoint_set_url(oai_endpoint *e, const char *url, size_t n);
+/* Blanks at both ends are dropped; an empty key is no key. */
+const char *oai_endpoint_set_key(oai_endpoint *e, const char *key, size_t n);
+/* Appends "name: value" to a list; RFC 9110 5.1 and 5.5. */
+const char *oai_header_add(struct curl_slist **list, oai_slice name,
+                           oai_slice value);
+bool oai_header_has(const struct curl_slist *list, const char *name);
+/* scheme://host:port of any URL, malloc'ed; NULL when it has none. */
+char *oai_url_origin(const char *url);
+
+#endif

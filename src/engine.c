@@ -1,0 +1,259 @@
+/* engine: see engine.h. The program is curl's docs/examples/multi-uv.c:
+ * curl_multi_socket_action, told which sockets are ready. */
+#include "engine.h"
+
+#include "pollset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { READY_MAX = 64, SPARE_MAX = 8 };
+
+struct oai_engine {
+  int refs;
+  CURLM *multi;
+  oai_pollset *set;
+  double curl_due;  /* when curl wants to be called; -1: not */
+  oai_timer **heap; /* binary heap, slot 1 first */
+  size_t nheap, heap_cap;
+  oai_ready ready[READY_MAX]; /* found by wait, for the next step */
+  int nready;
+  long waiting; /* things to be pulled */
+  size_t transfers;
+  CURL *spare[SPARE_MAX]; /* reset handles: their buffers cost more */
+  size_t nspare;
+  bool stepping;
+};
+
+/* ---- what curl tells us; it only notes facts ---------------------------- */
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
+                     void *known) {
+  oai_engine *e = arg;
+  (void)easy;
+  (void)known;
+  int want = what == CURL_POLL_IN      ? OAI_IN
+             : what == CURL_POLL_OUT   ? OAI_OUT
+             : what == CURL_POLL_INOUT ? OAI_IN | OAI_OUT
+                                       : 0;
+  return oai_pollset_set(e->set, (int)fd, want) ? 0 : -1;
+}
+
+static int on_timer(CURLM *multi, long ms, void *arg) {
+  oai_engine *e = arg;
+  (void)multi;
+  e->curl_due = ms < 0 ? -1 : oai_now() + (double)ms / 1e3;
+  return 0;
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+oai_engine *oai_engine_new(void) {
+  oai_engine *e = calloc(1, sizeof *e);
+  if (!e) return NULL;
+  e->refs = 1;
+  e->curl_due = -1;
+  e->multi = curl_multi_init();
+  e->set = oai_pollset_new();
+  if (!e->multi || !e->set) {
+    oai_engine_unref(e);
+    return NULL;
+  }
+  curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+  curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+  curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+  return e;
+}
+
+oai_engine *oai_engine_ref(oai_engine *e) {
+  e->refs++;
+  return e;
+}
+
+void oai_engine_unref(oai_engine *e) {
+  if (!e || --e->refs) return;
+  while (e->nspare) curl_easy_cleanup(e->spare[--e->nspare]);
+  if (e->multi) curl_multi_cleanup(e->multi);
+  oai_pollset_free(e->set);
+  free(e->heap);
+  free(e);
+}
+
+/* ---- timers: a binary heap ---------------------------------------------- */
+
+static void place(oai_engine *e, size_t slot, oai_timer *t) {
+  e->heap[slot - 1] = t;
+  t->slot = slot;
+}
+
+static void sift(oai_engine *e, size_t slot) {
+  oai_timer *t = e->heap[slot - 1];
+  while (slot > 1 && e->heap[slot / 2 - 1]->at > t->at) {
+    place(e, slot, e->heap[slot / 2 - 1]);
+    slot /= 2;
+  }
+  for (size_t kid; (kid = slot * 2) <= e->nheap; slot = kid) {
+    if (kid < e->nheap && e->heap[kid]->at < e->heap[kid - 1]->at) kid++;
+    if (e->heap[kid - 1]->at >= t->at) break;
+    place(e, slot, e->heap[kid - 1]);
+  }
+  place(e, slot, t);
+}
+
+bool oai_engine_timer(oai_engine *e, oai_timer *t, double at) {
+  if (!t->slot) {
+    if (e->nheap == e->heap_cap) {
+      size_t cap = e->heap_cap ? e->heap_cap * 2 : 8;
+      void *p = realloc(e->heap, cap * sizeof *e->heap);
+      if (!p) return false;
+      e->heap = p;
+      e->heap_cap = cap;
+    }
+    place(e, ++e->nheap, t);
+  }
+  t->at = at;
+  sift(e, t->slot);
+  return true;
+}
+
+void oai_engine_timer_clear(oai_engine *e, oai_timer *t) {
+  size_t slot = t->slot;
+  if (!slot) return;
+  t->slot = 0;
+  oai_timer *last = e->heap[--e->nheap];
+  if (last == t) return;
+  place(e, slot, last);
+  sift(e, slot);
+}
+
+static void fire_timers(oai_engine *e) {
+  double now = oai_now();
+  while (e->nheap && e->heap[0]->at <= now) {
+    oai_timer *t = e->heap[0];
+    oai_engine_timer_clear(e, t);
+    t->fire(t, now);
+  }
+}
+
+/* ---- transfers ---------------------------------------------------------- */
+
+CURL *oai_engine_easy(oai_engine *e) {
+  return e->nspare ? e->spare[--e->nspare] : curl_easy_init();
+}
+
+void oai_engine_easy_done(oai_engine *e, CURL *easy) {
+  if (e->nspare == SPARE_MAX) {
+    curl_easy_cleanup(easy);
+    return;
+  }
+  curl_easy_reset(easy);
+  e->spare[e->nspare++] = easy;
+}
+
+bool oai_engine_add(oai_engine *e, oai_transfer *t) {
+  curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
+  t->added = curl_multi_add_handle(e->multi, t->easy) == CURLM_OK;
+  e->transfers += t->added;
+  return t->added;
+}
+
+void oai_engine_remove(oai_engine *e, oai_transfer *t) {
+  if (!t->added) return;
+  t->added = false;
+  e->transfers--;
+  curl_multi_remove_handle(e->multi, t->easy);
+}
+
+static void reap(oai_engine *e) {
+  int left;
+  for (CURLMsg *m; (m = curl_multi_info_read(e->multi, &left));) {
+    oai_transfer *t = NULL;
+    CURLcode result = m->data.result;
+    if (m->msg != CURLMSG_DONE) continue;
+    curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
+    oai_engine_remove(e, t);
+    t->done(t, result);
+  }
+}
+
+void oai_engine_ready(oai_engine *e, int by) {
+  e->waiting += by;
+  oai_pollset_signal(e->set, e->waiting > 0);
+}
+
+bool oai_engine_watch(oai_engine *e, int fd, bool on) {
+  return oai_pollset_set(e->set, fd, on ? OAI_IN : 0);
+}
+
+/* ---- step and wait ------------------------------------------------------ */
+
+static void serve_curl_timer(oai_engine *e) {
+  int running;
+  if (e->curl_due < 0 || oai_now() < e->curl_due) return;
+  e->curl_due = -1; /* first: the call may set it again */
+  curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+static double next_due(const oai_engine *e) {
+  double due = e->curl_due;
+  if (e->nheap && (due < 0 || e->heap[0]->at < due)) due = e->heap[0]->at;
+  return due;
+}
+
+void oai_engine_step(oai_engine *e, double budget) {
+  int running, i;
+  double stop = budget < 0 ? -1 : oai_now() + budget;
+  if (e->stepping) return; /* a callback of a host that steps us from inside */
+  e->stepping = true;
+  serve_curl_timer(e);
+  if (!e->nready) e->nready = oai_pollset_wait(e->set, 0, e->ready, READY_MAX);
+  for (i = 0; i < e->nready; i++) {
+    int what = e->ready[i].what;
+    curl_multi_socket_action(e->multi, e->ready[i].fd,
+                             (what & OAI_IN ? CURL_CSELECT_IN : 0) |
+                                 (what & OAI_OUT ? CURL_CSELECT_OUT : 0),
+                             &running);
+    if (stop >= 0 && oai_now() >= stop) {
+      i++;
+      break;
+    }
+  }
+  e->nready -= i;
+  memmove(e->ready, e->ready + i, (size_t)e->nready * sizeof *e->ready);
+  serve_curl_timer(e);
+  reap(e);
+  fire_timers(e); /* read first, judge after */
+  oai_pollset_alarm(e->set, next_due(e));
+  e->stepping = false;
+}
+
+static double timeout(const oai_engine *e, bool any) {
+  if (e->nready || (any && e->waiting > 0)) return 0;
+  double due = next_due(e);
+  if (due < 0) return -1;
+  due -= oai_now();
+  return due > 0 ? due : 0;
+}
+
+double oai_engine_timeout(oai_engine *e) {
+  return timeout(e, true);
+}
+
+void oai_engine_wait(oai_engine *e, double seconds, bool any) {
+  double most = timeout(e, any);
+  if (most == 0) return;
+  if (seconds >= 0 && (most < 0 || seconds < most)) most = seconds;
+  e->nready = oai_pollset_wait(e->set, most, e->ready, READY_MAX);
+}
+
+int oai_engine_fd(oai_engine *e) {
+  int fd = oai_pollset_fd(e->set);
+  oai_pollset_alarm(e->set, next_due(e));
+  return fd;
+}
+
+size_t oai_engine_transfers(const oai_engine *e) {
+  return e->transfers;
+}

@@ -1,0 +1,64 @@
+/* engine: a curl multi handle behind one descriptor, and timers. It drives
+ * transfers; what they are for it does not know. Level 1: knows curl and
+ * pollset; knows no Lua. One thread at a time; never shared between states. */
+#ifndef OAI_ENGINE_H
+#define OAI_ENGINE_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct oai_engine oai_engine;
+
+/* A time at which fire is called from step, once. Embed it; the engine keeps a
+ * pointer while it is set. */
+typedef struct oai_timer {
+  double at;   /* on oai_now's clock */
+  size_t slot; /* 1-based place in the engine's heap; 0: not set */
+  void (*fire)(struct oai_timer *timer, double now);
+} oai_timer;
+
+/* One easy handle that the engine drives. Embed it. */
+typedef struct oai_transfer {
+  CURL *easy;
+  bool added;
+  void (*done)(struct oai_transfer *t, CURLcode result); /* from step */
+} oai_transfer;
+
+/* NULL: no memory or no descriptors. An engine outlives what uses it. */
+oai_engine *oai_engine_new(void);
+oai_engine *oai_engine_ref(oai_engine *e);
+void oai_engine_unref(oai_engine *e);
+
+bool oai_engine_add(oai_engine *e, oai_transfer *t);
+/* Closes the connection unless the transfer was complete. At once, also in
+ * the middle of name resolution where libcurl >= 7.87. */
+void oai_engine_remove(oai_engine *e, oai_transfer *t);
+/* An easy handle in its first state: a used one when there is one. */
+CURL *oai_engine_easy(oai_engine *e);
+void oai_engine_easy_done(oai_engine *e, CURL *easy);
+
+bool oai_engine_timer(oai_engine *e, oai_timer *t, double at);
+void oai_engine_timer_clear(oai_engine *e, oai_timer *t);
+
+/* Counts things that wait to be pulled: while there are any, the descriptor
+ * stays readable and wait returns at once. */
+void oai_engine_ready(oai_engine *e, int by);
+
+/* A host's descriptor that ends wait when it is readable. */
+bool oai_engine_watch(oai_engine *e, int fd, bool on);
+
+/* Does what is due and never sleeps; stops between two sockets once budget
+ * seconds are spent (< 0: no limit). */
+void oai_engine_step(oai_engine *e, double budget);
+/* Sleeps until there is work for step, at most `seconds` (< 0: no limit);
+ * returns early on a signal. With `any`, things that wait to be pulled count as
+ * work; a reader of one of them must not be woken by the others. */
+void oai_engine_wait(oai_engine *e, double seconds, bool any);
+/* Seconds until step has timed work, 0 when there is work now; -1: only a
+ * descriptor can bring some. */
+double oai_engine_timeout(oai_engine *e);
+int oai_engine_fd(oai_engine *e); /* -1 where the platform has none */
+size_t oai_engine_transfers(const oai_engine *e);
+
+#endif

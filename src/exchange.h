@@ -1,0 +1,64 @@
+/* exchange: ONE attempt: a request out, deadlines, an answer in. It ends in a
+ * proved success or in a failure, once; it never retries. Level 4: knows the
+ * engine, sse, delta and the wire it was given; knows no Lua.
+ *
+ * Curl's callbacks only append and note; the answer is read when it is pulled,
+ * so that a cancel stops all work and a slow reader stops the sender. */
+#ifndef OAI_EXCHANGE_H
+#define OAI_EXCHANGE_H
+
+#include "endpoint.h"
+#include "engine.h"
+#include "wire.h"
+
+typedef struct oai_exchange oai_exchange;
+
+typedef struct oai_request {
+  const oai_slice *parts; /* the body; its bytes outlive the exchange */
+  size_t nparts;
+  const char *path;           /* appended to the endpoint's base */
+  struct curl_slist *headers; /* besides the endpoint's; taken over */
+  bool stream;                /* events are wanted */
+  oai_timeouts timeouts;
+  double deadline; /* seconds for the call this attempt is part of; < 0: none */
+} oai_request;
+
+typedef enum oai_pull {
+  OAI_PULL_WAIT,  /* nothing now */
+  OAI_PULL_OP,    /* *op is filled */
+  OAI_PULL_CHUNK, /* *chunk is an event's data, when chunks were asked for */
+  OAI_PULL_END,   /* succeeded or failed: see oai_exchange_failure */
+  OAI_PULL_NOMEM
+} oai_pull;
+
+/* Seconds since the attempt's start; -1: not reached. */
+typedef struct oai_timing {
+  double connect, first_byte, first_content, total;
+} oai_timing;
+
+/* NULL: no memory. Always takes request->headers over. */
+oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
+                                 const oai_wire *wire, oai_request *request);
+/* Frees everything at once, the socket too. */
+void oai_exchange_free(oai_exchange *x);
+/* Ends it as canceled unless it has ended; the socket is closed at once. */
+void oai_exchange_cancel(oai_exchange *x);
+
+/* From now on the raw data of each event is handed out instead of ops. */
+void oai_exchange_want_chunks(oai_exchange *x);
+oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk);
+/* Something can be pulled. */
+bool oai_exchange_ready(const oai_exchange *x);
+bool oai_exchange_streams(const oai_exchange *x);
+/* Content (text, reasoning, refusal, tool arguments) has arrived. */
+bool oai_exchange_has_content(const oai_exchange *x);
+
+/* NULL: no failure (so far). */
+const oai_failure *oai_exchange_failure(const oai_exchange *x);
+const oai_delta *oai_exchange_delta(const oai_exchange *x);
+int oai_exchange_status(const oai_exchange *x);
+/* The last value of a header of the final answer; p is NULL without one. */
+oai_slice oai_exchange_header(const oai_exchange *x, const char *name);
+oai_timing oai_exchange_timing(const oai_exchange *x);
+
+#endif

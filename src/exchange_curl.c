@@ -1,0 +1,344 @@
+/* exchange_curl: an exchange's dealings with libcurl: options and callbacks.
+ * The callbacks append bytes and note facts, nothing more. See exchange.h. */
+#include "exchange_internal.h"
+#include "pollset.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* A body up to this size goes out with the headers in one write. */
+enum { JOIN_MAX = 64 * 1024 };
+enum { HEADER_LINES_MAX = 1000 };
+
+/* ---- request ------------------------------------------------------------ */
+
+static size_t on_read(char *out, size_t size, size_t n, void *arg) {
+  oai_exchange *x = arg;
+  size_t room = size * n, done = 0;
+  while (done < room && x->part < x->nparts) {
+    const oai_slice *p = &x->parts[x->part];
+    size_t take = p->n - x->offset;
+    if (take > room - done) take = room - done;
+    memcpy(out + done, p->p + x->offset, take);
+    done += take;
+    x->offset += take;
+    if (x->offset == p->n) x->part++, x->offset = 0;
+  }
+  return done;
+}
+
+/* curl rewinds when a kept connection proves dead. */
+static int on_seek(void *arg, curl_off_t offset, int origin) {
+  oai_exchange *x = arg;
+  if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_CANTSEEK;
+  x->part = x->offset = 0;
+  return CURL_SEEKFUNC_OK;
+}
+
+static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype what) {
+  (void)arg;
+  (void)what;
+  /* children of the host must not hold our connections open */
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return CURL_SOCKOPT_OK;
+}
+
+/* ---- answer ------------------------------------------------------------- */
+
+static size_t stop(oai_exchange *x, bool *fact) {
+  *fact = true;
+  oai_exchange_set_ready(x, true);
+  return 0; /* curl ends the transfer with CURLE_WRITE_ERROR */
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *arg) {
+  oai_exchange *x = arg;
+  n *= size;
+  x->header_bytes += n;
+  x->header_lines++;
+  if (x->header_bytes > x->endpoint->limits.header_bytes ||
+      x->header_lines > HEADER_LINES_MAX)
+    return stop(x, &x->headers_over);
+  if (n > 5 && memcmp(p, "HTTP/", 5) == 0) {
+    const char *space = memchr(p, ' ', n);
+    x->head.n = 0;
+    x->headers_done = false;
+    x->status = space ? atoi(space) : 0;
+  }
+  if (memchr(p, 0, n)) return stop(x, &x->nul_header);
+  if (n <= 2 && (*p == '\r' || *p == '\n')) {
+    x->headers_done = x->status >= 200;
+    if (x->headers_done) x->headers_at = oai_now();
+    return n;
+  }
+  if (!x->headers_done && oai_buf_append(&x->head, p, n) != OAI_BUF_OK)
+    return stop(x, &x->nomem);
+  return n;
+}
+
+/* A stream may turn out to be a JSON document or a page: by its first byte,
+ * since servers label all three as they like. */
+static oai_body_mode mode_of(const oai_exchange *x, const char *p, size_t n) {
+  if (!x->stream || x->status >= 300) return OAI_BODY_WHOLE;
+  for (size_t i = 0; i < n; i++) {
+    unsigned char c = (unsigned char)p[i];
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == 0xEF ||
+        c == 0xBB || c == 0xBF)
+      continue;
+    return c == '{' || c == '[' || c == '<' ? OAI_BODY_WHOLE : OAI_BODY_STREAM;
+  }
+  return OAI_BODY_UNKNOWN;
+}
+
+static oai_buf_status keep(oai_exchange *x, const char *p, size_t n) {
+  size_t max = x->mode == OAI_BODY_WHOLE ? SIZE_MAX : OAI_HEAD_MAX;
+  if (x->had_event) return OAI_BUF_OK;
+  if (n > max - x->body.n) n = max - x->body.n;
+  return oai_buf_append(&x->body, p, n);
+}
+
+static oai_buf_status take(oai_exchange *x, const char *p, size_t n) {
+  oai_buf_status status = keep(x, p, n);
+  if (status != OAI_BUF_OK || x->mode == OAI_BODY_WHOLE) return status;
+  if (x->mode == OAI_BODY_UNKNOWN) {
+    x->mode = mode_of(x, x->body.p, x->body.n);
+    if (x->mode != OAI_BODY_STREAM) return OAI_BUF_OK;
+    /* white space was held back; the parser must see it */
+    p = x->body.p;
+    n = x->body.n;
+  }
+  status = oai_sse_feed(&x->sse, p, n);
+  if (oai_sse_waiting(&x->sse)) {
+    oai_buf_free(&x->body);
+    x->had_event = true;
+    oai_exchange_set_ready(x, true);
+  }
+  return status;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg) {
+  oai_exchange *x = arg;
+  n *= size;
+  if (x->draining) return x->received += n, x->received < OAI_HEAD_MAX ? n : 0;
+  if (oai_sse_waiting(&x->sse) > OAI_PAUSE_AT) {
+    x->paused = true;
+    return CURL_WRITEFUNC_PAUSE;
+  }
+  x->received += n;
+  if (x->received > x->endpoint->limits.response_bytes)
+    return stop(x, &x->over);
+  if (x->mode == OAI_BODY_UNKNOWN && x->body.n == 0) x->mode = mode_of(x, p, n);
+  if (x->status >= 300 && x->body.n > OAI_ERROR_MAX) return stop(x, &x->enough);
+  oai_buf_status status = take(x, p, n);
+  if (status == OAI_BUF_OK) return n;
+  return stop(x, status == OAI_BUF_FULL ? &x->over : &x->nomem);
+}
+
+void oai_exchange_unpause(oai_exchange *x) {
+  if (!x->paused || !x->transfer.added) return;
+  x->paused = false;
+  curl_easy_pause(x->transfer.easy, CURLPAUSE_CONT);
+}
+
+bool oai_exchange_connected(oai_exchange *x) {
+  curl_off_t us = 0;
+  if (x->connected_at >= 0) return true;
+  if (!x->transfer.easy) return false;
+  curl_easy_getinfo(x->transfer.easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+  if (us > 0) x->connected_at = x->start + (double)us / 1e6;
+  return us > 0;
+}
+
+/* ---- setup -------------------------------------------------------------- */
+
+static bool join_parts(oai_exchange *x, const oai_request *r) {
+  size_t total = 0;
+  for (size_t i = 0; i < r->nparts; i++) total += r->parts[i].n;
+  x->body_size = (curl_off_t)total;
+  if (r->nparts <= 1) {
+    x->joined = NULL;
+  } else if (total <= JOIN_MAX) {
+    char *p = x->joined = malloc(total + 1);
+    if (!p) return false;
+    for (size_t i = 0; i < r->nparts; p += r->parts[i++].n)
+      if (r->parts[i].n) memcpy(p, r->parts[i].p, r->parts[i].n);
+    return true;
+  }
+  x->parts = malloc((r->nparts ? r->nparts : 1) * sizeof *x->parts);
+  if (!x->parts) return false;
+  if (r->nparts) memcpy(x->parts, r->parts, r->nparts * sizeof *x->parts);
+  x->nparts = r->nparts;
+  return true;
+}
+
+static void set_body(oai_exchange *x, CURL *h) {
+  const char *one = x->joined;
+  if (!one && x->nparts == 1) one = x->parts[0].p;
+  curl_easy_setopt(h, CURLOPT_POST, 1L);
+  curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, x->body_size);
+  if (one && x->body_size <= JOIN_MAX) {
+    curl_easy_setopt(h, CURLOPT_POSTFIELDS, one); /* not copied */
+    return;
+  }
+  curl_easy_setopt(h, CURLOPT_READFUNCTION, on_read);
+  curl_easy_setopt(h, CURLOPT_READDATA, x);
+  curl_easy_setopt(h, CURLOPT_SEEKFUNCTION, on_seek);
+  curl_easy_setopt(h, CURLOPT_SEEKDATA, x);
+}
+
+static bool add(struct curl_slist **list, const char *line) {
+  struct curl_slist *longer = curl_slist_append(*list, line);
+  if (longer) *list = longer;
+  return longer != NULL;
+}
+
+static bool set_headers(oai_exchange *x) {
+  const oai_endpoint *e = x->endpoint;
+  bool ok = true;
+  bool authorized = oai_header_has(x->headers, "authorization") ||
+                    oai_header_has(e->headers, "authorization");
+  for (const struct curl_slist *l = e->headers; l && ok; l = l->next) {
+    char name[128] = {0};
+    size_t n = strcspn(l->data, ":;");
+    if (n < sizeof name) memcpy(name, l->data, n);
+    if (!oai_header_has(x->headers, name)) ok = add(&x->headers, l->data);
+  }
+  if (!oai_header_has(x->headers, "content-type"))
+    ok = ok && add(&x->headers, "Content-Type: application/json");
+  if (!oai_header_has(x->headers, "accept"))
+    ok = ok && add(&x->headers, x->stream ? "Accept: text/event-stream"
+                                          : "Accept: application/json");
+  /* a server that never answers "100 Continue" would cost a second */
+  ok = ok && add(&x->headers, "Expect:");
+  if (ok && e->key.n && !authorized) {
+    char *line = malloc(e->key.n + 32);
+    if (!line) return false;
+    sprintf(line, "Authorization: Bearer %.*s", (int)e->key.n, e->key.p);
+    ok = add(&x->headers, line);
+    oai_wipe(line, strlen(line));
+    free(line);
+  }
+  curl_easy_setopt(x->transfer.easy, CURLOPT_HTTPHEADER, x->headers);
+  curl_easy_setopt(x->transfer.easy, CURLOPT_HEADEROPT,
+                   (long)CURLHEADER_SEPARATE);
+  return ok;
+}
+
+static void set_tls(const oai_endpoint *e, CURL *h,
+                    const curl_version_info_data *v) {
+  if (e->ca_file) curl_easy_setopt(h, CURLOPT_CAINFO, e->ca_file);
+#if LIBCURL_VERSION_NUM >= 0x074600 /* 7.70: the struct has cainfo */
+  /* hashing a CApath holds every new connection up for 20 ms */
+  if (e->ca_file || (v->age >= CURLVERSION_SEVENTH && v->cainfo))
+    curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
+#endif
+  if (e->client_cert) curl_easy_setopt(h, CURLOPT_SSLCERT, e->client_cert);
+  if (e->client_key) curl_easy_setopt(h, CURLOPT_SSLKEY, e->client_key);
+}
+
+static void set_route(const oai_endpoint *e, CURL *h) {
+  if (e->proxy) {
+    curl_easy_setopt(h, CURLOPT_PROXY, e->proxy);
+    curl_easy_setopt(h, CURLOPT_NOPROXY, "");
+  } else if (e->loopback) {
+    curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+  }
+  if (e->unix_socket)
+    curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, e->unix_socket);
+  if (e->resolve) curl_easy_setopt(h, CURLOPT_RESOLVE, e->resolve);
+  curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(
+      h, CURLOPT_HTTP_VERSION,
+      (long)(e->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+}
+
+static void set_options(oai_exchange *x, CURL *h) {
+  const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
+  curl_easy_setopt(h, CURLOPT_URL, x->url);
+  curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->errors);
+  curl_easy_setopt(h, CURLOPT_USERAGENT, "oaichat/0.1");
+  curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+  curl_easy_setopt(h, CURLOPT_WRITEDATA, x);
+  curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+  curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
+  curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
+  curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
+  /* ours are the deadlines; curl's own default of 300 s must not come first */
+  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
+                   (long)((x->timeouts.connect + 60) * 1e3));
+  if (!x->stream) curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
+#if LIBCURL_VERSION_NUM >= 0x075500
+  if (v->version_num >= 0x075500)
+    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  curl_easy_setopt(h, CURLOPT_PROTOCOLS,
+                   (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+  /* a cancel in name resolution must not wait for the resolver's thread */
+  if (v->version_num >= 0x075700) curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
+#endif
+  set_tls(x->endpoint, h, v);
+  set_route(x->endpoint, h);
+}
+
+bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
+  const oai_endpoint *e = x->endpoint;
+  size_t n = strlen(e->base) + strlen(r->path) + strlen(e->query) + 1;
+  x->headers = r->headers;
+  r->headers = NULL;
+  x->url = malloc(n);
+  x->transfer.easy = oai_engine_easy(x->engine);
+  if (!x->url || !x->transfer.easy || !join_parts(x, r)) return false;
+  snprintf(x->url, n, "%s%s%s", e->base, r->path, e->query);
+  set_options(x, x->transfer.easy);
+  set_body(x, x->transfer.easy);
+  return set_headers(x);
+}
+
+/* ---- errors ------------------------------------------------------------- */
+
+static const char *transport_code(CURLcode result) {
+  switch (result) {
+  case CURLE_COULDNT_RESOLVE_HOST: return "dns";
+  case CURLE_COULDNT_RESOLVE_PROXY:
+  case CURLE_PROXY: return "proxy";
+  case CURLE_SSL_CONNECT_ERROR:
+  case CURLE_SSL_CERTPROBLEM:
+  case CURLE_SSL_CIPHER:
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_ENGINE_NOTFOUND:
+  case CURLE_SSL_CACERT_BADFILE:
+  case CURLE_SSL_ISSUER_ERROR:
+  case CURLE_SSL_INVALIDCERTSTATUS: return "tls";
+  case CURLE_GOT_NOTHING: return "connection_closed";
+  case CURLE_COULDNT_CONNECT: return "connect";
+  default: return "connection_reset";
+  }
+}
+
+void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
+  long proxy = 0;
+  oai_slice said = {x->errors, strlen(x->errors)};
+  oai_slice key = {x->endpoint->key.p, x->endpoint->key.n};
+  curl_easy_getinfo(x->transfer.easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+  if (x->result == CURLE_WEIRD_SERVER_REPLY ||
+      x->result == CURLE_UNSUPPORTED_PROTOCOL)
+    oai_failure_set(f, OAI_PROTOCOL, "bad_response");
+  else if (x->result == CURLE_OUT_OF_MEMORY && x->header_bytes)
+    /* curl's own cap on one header line, below ours or not */
+    oai_failure_set(f, OAI_PROTOCOL, "header_too_large");
+  else if (x->result == CURLE_OPERATION_TIMEDOUT) {
+    oai_failure_set(f, OAI_TIMEOUT, "timeout");
+    f->phase = OAI_PHASE_CONNECT;
+  } else if (proxy && proxy != 200) {
+    oai_failure_set(f, OAI_NETWORK, "proxy");
+  } else {
+    oai_failure_set(f, OAI_NETWORK, transport_code(x->result));
+  }
+  oai_failure_quote(f, said, key);
+}

@@ -1,0 +1,71 @@
+/* exchange_internal: the exchange's struct, shared by exchange.c (reading,
+ * judging) and exchange_curl.c (curl's options and callbacks) alone. */
+#ifndef OAI_EXCHANGE_INTERNAL_H
+#define OAI_EXCHANGE_INTERNAL_H
+
+#include "exchange.h"
+
+#include <stdint.h>
+
+typedef enum oai_body_mode {
+  OAI_BODY_UNKNOWN, /* nothing but white space came so far */
+  OAI_BODY_STREAM,
+  OAI_BODY_WHOLE
+} oai_body_mode;
+
+/* Once this much waits unread the transfer is paused. */
+enum { OAI_PAUSE_AT = 256 * 1024 };
+/* What is kept of a body that shows no event, and of an error's body. */
+enum { OAI_HEAD_MAX = 64 * 1024, OAI_ERROR_MAX = 256 * 1024 };
+
+struct oai_exchange {
+  oai_transfer transfer; /* first: curl's private pointer leads here */
+  oai_timer timer;
+  oai_engine *engine;
+  oai_endpoint *endpoint;
+  const oai_wire *wire;
+  oai_timeouts timeouts;
+  bool stream, chunks;
+
+  /* the request */
+  char *url;
+  struct curl_slist *headers;
+  oai_slice *parts;
+  char *joined; /* a small body in one piece */
+  size_t nparts, part, offset;
+  curl_off_t body_size;
+  char errors[CURL_ERROR_SIZE];
+
+  /* facts that curl's callbacks note */
+  int status;
+  oai_buf head; /* header lines of the last answer */
+  size_t header_bytes, header_lines, received;
+  bool headers_done, enough, over, nul_header, headers_over, nomem, paused;
+  oai_body_mode mode;
+  oai_sse sse;
+  oai_buf body; /* a whole body, or the start of a stream before any event */
+  bool transfer_over;
+  CURLcode result;
+
+  /* what became of it */
+  oai_delta delta;
+  oai_failure *failure;
+  bool ended, proved, draining, ready, had_event, delta_ended;
+  double start, total_at; /* total_at < 0: no deadline */
+  double headers_at, first_content_at, content_at, finished_at, ended_at;
+  double connected_at; /* < 0 until known */
+  double grace;        /* time in which nobody stepped */
+};
+
+/* exchange_curl.c: makes the easy handle ready; false: no memory. */
+bool oai_exchange_setup(oai_exchange *x, oai_request *request);
+void oai_exchange_unpause(oai_exchange *x);
+/* Name resolution, connect and TLS are behind us. */
+bool oai_exchange_connected(oai_exchange *x);
+/* What a transport error means before the final header; fills the failure. */
+void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f);
+
+/* exchange.c */
+void oai_exchange_set_ready(oai_exchange *x, bool ready);
+
+#endif

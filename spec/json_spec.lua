@@ -4,7 +4,8 @@
 local json = require "oaichat.json"
 
 local has_cjson, cjson = pcall(require, "cjson")
-local integers = rawget(math, "type") ~= nil
+local math_type = rawget(math, "type") -- nil where every number is a double
+local integers = math_type ~= nil
 local rep = string.rep
 
 local function nested(levels)
@@ -105,10 +106,10 @@ describe("json.decode", function()
 
   it("gives integers the integer subtype where Lua has one", function()
     if not integers then return end
-    assert.equal("integer", math.type(json.decode "12"))
-    assert.equal("float", math.type(json.decode "12.0"))
-    assert.equal("float", math.type(json.decode "12e1"))
-    assert.equal("float", math.type(json.decode "-0"))
+    assert.equal("integer", math_type(json.decode "12"))
+    assert.equal("float", math_type(json.decode "12.0"))
+    assert.equal("float", math_type(json.decode "12e1"))
+    assert.equal("float", math_type(json.decode "-0"))
   end)
 
   it("rounds doubles correctly", function()
@@ -226,9 +227,9 @@ describe("json.encode", function()
 
   it("writes 64-bit integers exactly", function()
     if not integers then return end
-    assert.equal("9223372036854775807", json.encode(math.maxinteger))
-    assert.equal("-9223372036854775808", json.encode(math.mininteger))
-    assert.equal("9007199254740993", json.encode(math.tointeger(2 ^ 53) + 1))
+    assert.equal("9223372036854775807", json.encode(rawget(math, "maxinteger")))
+    assert.equal("-9223372036854775808", json.encode(rawget(math, "mininteger")))
+    assert.equal("9007199254740993", json.encode(rawget(math, "tointeger")(2 ^ 53) + 1))
   end)
 
   it("row 93: keeps {} and [] apart by their marks, read or made", function()

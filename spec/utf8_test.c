@@ -26,6 +26,7 @@ static void puts_code_points(void) {
 static void checks(void) {
   TEST("takes well-formed text whole") {
     CHECK(VALID(""));
+    CHECK_EQ_INT(oai_utf8_valid(NULL, 0), 0);
     CHECK(VALID("a\0b"));
     CHECK(VALID("\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80"));
     CHECK(VALID("\xEF\xBF\xBF\xF0\x90\x80\x80\xF4\x8F\xBF\xBF"));

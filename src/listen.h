@@ -66,8 +66,4 @@ bool oai_peer_closed(const oai_peer *p);
 /* Ends the caller's ownership; what is queued still goes out, then a close. */
 void oai_peer_release(oai_peer *p);
 
-/* For the owner of a peer: what it hangs on it. */
-void oai_peer_set_data(oai_peer *p, void *data);
-void *oai_peer_data(const oai_peer *p);
-
 #endif

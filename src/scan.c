@@ -16,7 +16,7 @@ static bool fail(oai_scan *s, oai_scan_error error) {
 
 void oai_scan_init(oai_scan *s, const char *p, size_t n, int max_depth) {
   s->start = s->p = p;
-  s->end = p + n;
+  s->end = n ? p + n : p; /* p may be NULL then */
   s->depth = 0;
   s->max_depth = max_depth;
   s->fresh = false;
@@ -294,9 +294,15 @@ size_t oai_scan_unescape(const oai_scan_str *str, char *out, unsigned *high) {
 
 bool oai_scan_str_is(const oai_scan_str *str, const char *text) {
   size_t n = strlen(text);
-  if (!str->escaped) return str->n == n && memcmp(str->p, text, n) == 0;
-  char small[64];
-  if (str->n + 3 > sizeof small) return false;
-  return oai_scan_unescape(str, small, NULL) == n &&
-         memcmp(small, text, n) == 0;
+  const char *p = str->p, *end = p + str->n;
+  if (!str->escaped) return str->n == n && memcmp(p, text, n) == 0;
+  for (; *text; text++) { /* one character at a time: names may be long */
+    oai_scan_str one = {p, 1, true};
+    char c[8];
+    if (p == end) return false;
+    if (*p == '\\') one.n = p[1] == 'u' ? 6 : 2;
+    if (oai_scan_unescape(&one, c, NULL) != 1 || *c != *text) return false;
+    p += one.n;
+  }
+  return p == end;
 }

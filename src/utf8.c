@@ -73,6 +73,7 @@ static size_t common_sequence(const unsigned char *p, size_t n) {
 size_t oai_utf8_valid(const char *p, size_t n) {
   const unsigned char *u = (const unsigned char *)p;
   size_t i = 0, bad;
+  if (n == 0) return 0; /* p may be NULL then */
   while ((i += ascii_run(p + i, n - i)) < n) {
     do {
       size_t length = common_sequence(u + i, n - i);

@@ -37,7 +37,7 @@ end
 local function with_defaults(headers, defaults)
   local all, given = {}, {}
   for name, value in pairs(headers or {}) do
-    all[name], given[name:lower()] = value, true
+    all[name], given[name:lower()] = value, tostring(value)
   end
   for name, value in pairs(defaults) do
     if not given[name:lower()] then all[name] = value end
@@ -65,6 +65,7 @@ function Response:head(status, headers)
     and self.version ~= "1.0"
   if self.chunked then all["Transfer-Encoding"] = "chunked" end
   if not sized and not coded and not self.chunked then self.closes = true end
+  if (given.connection or ""):lower() == "close" then self.closes = true end
   if self.closes and not given.connection then all.Connection = "close" end
   local lines = head_lines({}, all)
   local reason = options.reason or http.reasons[status] or "Unknown"
@@ -224,6 +225,8 @@ function Server:answer(connection, request)
     if closes or connection.ended then
       connection.peer:close()
       self:forget(connection)
+    else
+      self.finished[connection] = true
     end
   end
   request.peer, request.json = connection.peer, decode
@@ -311,12 +314,14 @@ function Server:close()
   wait.unwatch(self.pump)
   self.listener:close()
   self.listener, self.connections, self.open = nil, {}, 0
+  for _, request in ipairs(self.requests) do request.peer = nil end
 end
 
 --- Starts a server. Callbacks run inside the waiting loop; what they raise is
 --- kept in server.errors, and the client gets a 500 or the connection's end.
 ---@param handler fun(request: oaichat.testing.Request, response: oaichat.testing.Response)|table or the options
----@param options table|nil host, port, path (a unix socket), no_continue; on_connect(peer), on_data(peer, bytes), on_close(peer): raw peers, no HTTP with on_data
+---@param options table|nil host, port, path (a unix socket), no_continue; on_connect(peer), on_data(peer, bytes) and
+--- on_close(peer) get the raw peer; with on_data there is no HTTP
 ---@return oaichat.testing.Server|nil server
 ---@return string|nil message
 function M.server(handler, options)

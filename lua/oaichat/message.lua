@@ -1,0 +1,165 @@
+--- message: the neutral message and what may stand in a conversation.
+-- A message has the fields of chat completions (role, content, name, tool_calls,
+-- tool_call_id, refusal) and `meta`, which is never sent: origin, opaque provider
+-- fields, marks. This file checks and copies; it sends nothing.
+
+local core = require "oaichat.core"
+
+local M = {}
+
+--- Roles of the chat completions API (API reference, messages).
+M.ROLES = {
+  system = true, developer = true, user = true, assistant = true, tool = true, ["function"] = true,
+}
+
+local PART_TYPES = { text = true, image_url = true, input_audio = true, file = true, refusal = true }
+
+--- Deep copy that keeps metatables (json.array's among them) and the shape: what
+--- refers to itself does so in the copy, and the encoder names the place.
+function M.copy(value, seen)
+  if type(value) ~= "table" then return value end
+  seen = seen or {}
+  if seen[value] then return seen[value] end
+  local out = setmetatable({}, getmetatable(value))
+  seen[value] = out
+  for k, v in pairs(value) do out[k] = M.copy(v, seen) end
+  return out
+end
+
+local function is_list(t)
+  return type(t) == "table" and t[1] ~= nil
+end
+
+-- Types that no encoder takes pass: the encoder refuses them with their path.
+local function check_content(content, where)
+  if type(content) == "number" or type(content) == "boolean" then
+    error(("%s.content: string or list of parts expected, got %s"):format(where, type(content)), 0)
+  end
+end
+
+--- Raises when value is no message: misuse, not a runtime failure.
+--- @param value table
+--- @param where string names the place in the error
+function M.check(value, where)
+  if type(value) ~= "table" then
+    error(("%s: message expected, got %s"):format(where, type(value)), 0)
+  end
+  if not M.ROLES[value.role] then
+    error(("%s.role: %s is no role (system, developer, user, assistant, tool)")
+      :format(where, tostring(value.role)), 0)
+  end
+  if value.content ~= nil then check_content(value.content, where) end
+  if value.content == nil and value.role ~= "assistant" then
+    error(("%s.content is missing"):format(where), 0)
+  end
+  if value.role == "tool" and type(value.tool_call_id) ~= "string" then
+    error(("%s.tool_call_id is missing"):format(where), 0)
+  end
+end
+
+--- What session:send takes becomes a list of messages of our own: a string, a
+--- message, a list of messages, or a list of content parts (text, image_url,
+--- input_audio, file; plain strings among them are text).
+--- @param input string|table|nil
+--- @return table[] messages
+function M.from_input(input)
+  if input == nil then return {} end
+  if type(input) == "string" then return { { role = "user", content = input } } end
+  if type(input) ~= "table" then
+    error(("input: string, message or list expected, got %s"):format(type(input)), 0)
+  end
+  local own = M.copy(input)
+  if own.role ~= nil then
+    M.check(own, "input")
+    return { own }
+  end
+  if not is_list(own) then error("input: an empty table is no message", 0) end
+  if type(own[1]) == "table" and own[1].role ~= nil then
+    for i, item in ipairs(own) do M.check(item, ("input[%d]"):format(i)) end
+    return own
+  end
+  for i, part in ipairs(own) do
+    if type(part) == "string" then
+      own[i] = { type = "text", text = part }
+    elseif type(part) ~= "table" or not PART_TYPES[part.type] then
+      error(("input[%d]: a content part has type text, image_url, input_audio or file"):format(i), 0)
+    end
+  end
+  return { { role = "user", content = own } }
+end
+
+--- The calls of an assistant message that no result answers, with the position
+--- behind which results belong. Only the last round can be open.
+--- @param messages table[]
+--- @return table[] calls
+function M.open_calls(messages)
+  local answered = {}
+  for i = #messages, 1, -1 do
+    local message = messages[i]
+    if message.role == "tool" then
+      answered[message.tool_call_id] = true
+    elseif message.role == "assistant" and message.tool_calls then
+      local open = {}
+      for _, call in ipairs(message.tool_calls) do
+        if not answered[call.id] then open[#open + 1] = call end
+      end
+      return open
+    else
+      return {}
+    end
+  end
+  return {}
+end
+
+--- A result that tells the model why there is none: what is sent is always
+--- valid, since the API refuses a call without an answer.
+function M.close_call(call, why)
+  return {
+    role = "tool", tool_call_id = call.id, content = "error: " .. (why or "the tool was not run"),
+    meta = { synthesised = true },
+  }
+end
+
+-- Media types by the file's first bytes.
+local MAGIC = {
+  { "^\137PNG\r\n\26\n", "image/png" },
+  { "^\255\216\255", "image/jpeg" },
+  { "^GIF8[79]a", "image/gif" },
+  { "^RIFF....WEBP", "image/webp" },
+  { "^RIFF....WAVE", "audio/wav" },
+  { "^ID3", "audio/mp3" },
+  { "^\255[\251\243\242]", "audio/mp3" },
+  { "^%%PDF%-", "application/pdf" },
+}
+
+--- The media type of bytes, by content, never by name.
+--- @param bytes string
+--- @return string|nil type nil when it is none of PNG, JPEG, GIF, WebP, WAV, MP3, PDF
+function M.media_type(bytes)
+  for _, rule in ipairs(MAGIC) do
+    if bytes:find(rule[1]) then return rule[2] end
+  end
+end
+
+--- A content part from bytes in memory (RFC 2397 data URL, base64).
+--- @param bytes string
+--- @param name string file name for parts of type file
+--- @return table|nil part, string|nil message
+function M.part(bytes, name)
+  local media = M.media_type(bytes)
+  if not media then
+    return nil, ("%s: not a PNG, JPEG, GIF, WebP, WAV, MP3 or PDF file"):format(name)
+  end
+  local data = core.base64(bytes)
+  if media:find("^image/") then
+    return { type = "image_url", image_url = { url = ("data:%s;base64,%s"):format(media, data) } }
+  elseif media:find("^audio/") then
+    return { type = "input_audio", input_audio = { data = data, format = media:sub(7) } }
+  end
+  return {
+    type = "file",
+    file = { filename = name:match("[^/\\]+$") or name, file_data = ("data:%s;base64,%s"):format(media, data) },
+  }
+end
+
+return M

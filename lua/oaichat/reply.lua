@@ -1,0 +1,217 @@
+--- reply: what the user gets of an answer. Built from what the C core assembled;
+--- knows JSON, no wire and no transport.
+
+local json = require "oaichat.json"
+
+local M = {}
+
+--- @class oaichat.Reply
+--- @field text string the first choice's text, "" when there is none
+--- @field reasoning string|nil
+--- @field refusal string|nil
+--- @field tool_calls oaichat.ToolCall[]
+--- @field choices table[] every choice: index (from 0), text, reasoning, refusal, tool_calls, finish_reason
+--- @field finish_reason string|nil
+--- @field usage table|nil the wire's names; nil when the server said nothing
+--- @field model string|nil what the server says it used
+--- @field id string|nil
+--- @field request_id string|nil
+--- @field attempts table[] what each attempt met
+--- @field timing table seconds: connect, first_byte, first_content, total
+--- @field ratelimit table|nil
+--- @field via table[]|nil how the answer came about, when not as asked
+--- @field message table the neutral message as the history has it
+local Reply = {}
+Reply.__index = Reply
+Reply.__name = "oaichat.Reply"
+
+function Reply:__tostring()
+  return self.text
+end
+
+-- Extras that a server needs back to go on with the conversation. They are kept
+-- with the origin they came from.
+local OPAQUE = {
+  reasoning_details = true, reasoning_opaque = true, reasoning_signature = true, extra_content = true,
+  thinking_blocks = true, thought_signature = true, encrypted_content = true,
+}
+
+local function each_extra(extras)
+  local i = -3
+  return function()
+    i = i + 4
+    if extras and extras[i] then return extras[i], extras[i + 1], extras[i + 2], extras[i + 3] end
+  end
+end
+
+--- Merges values of one field: objects by key, arrays appended (by `index` where
+--- the items have one), scalars last.
+local function merge(old, new)
+  if type(old) ~= "table" or type(new) ~= "table" or json.is_array(old) ~= json.is_array(new) then return new end
+  if json.is_array(new) then
+    for _, item in ipairs(new) do
+      local same
+      if type(item) == "table" and item.index ~= nil then
+        for i, other in ipairs(old) do
+          if type(other) == "table" and other.index == item.index and other.type == item.type then same = i end
+        end
+      end
+      if same then old[same] = M.merge_item(old[same], item) else old[#old + 1] = item end
+    end
+    return old
+  end
+  for key, value in pairs(new) do old[key] = old[key] == nil and value or merge(old[key], value) end
+  return old
+end
+
+-- Pieces of a streamed item: texts that grow are joined, the rest is merged.
+local GROWS = { text = true, summary = true, data = true }
+function M.merge_item(old, new)
+  for key, value in pairs(new) do
+    if GROWS[key] and type(old[key]) == "string" and type(value) == "string" then
+      old[key] = old[key] .. value
+    elseif value ~= json.null or old[key] == nil then
+      old[key] = old[key] == nil and value or merge(old[key], value)
+    end
+  end
+  return old
+end
+
+local function value_of(text, list)
+  if not list then return (json.decode(text)) end
+  local values = json.decode("[" .. text .. "]")
+  if not values then return nil end
+  local out = values[1]
+  for i = 2, #values do out = merge(out, values[i]) end
+  return out
+end
+
+local function opaque_of(extras, scope)
+  local out
+  for where, key, text, list in each_extra(extras) do
+    if where == scope and OPAQUE[key] then
+      local value = value_of(text, list)
+      if value ~= nil and value ~= json.null and not (type(value) == "table" and next(value) == nil) then
+        out = out or {}
+        out[key] = value
+      end
+    end
+  end
+  return out
+end
+
+--- Tool calls as users see them; `args` is nil when the text is no JSON object.
+--- @class oaichat.ToolCall
+--- @field id string
+--- @field name string
+--- @field arguments string the exact JSON text
+--- @field args table|nil decoded
+local function tool_calls(raw)
+  local out = {}
+  for i, call in ipairs(raw) do
+    local args = json.decode(call.arguments)
+    out[i] = {
+      id = call.id, name = call.name, arguments = call.arguments,
+      args = type(args) == "table" and not json.is_array(args) and args or nil,
+    }
+  end
+  return out
+end
+
+--- The neutral assistant message of a choice.
+--- @param choice table of the core
+--- @param origin string where it came from
+local function message_of(choice, origin, raw)
+  local message = { role = "assistant" }
+  if choice.text ~= "" then message.content = choice.text end
+  message.refusal = choice.refusal
+  local meta = { origin = origin, model = raw.model, id = raw.id, finish_reason = choice.finish_reason }
+  meta.opaque = opaque_of(choice.extras, "message")
+  if choice.reasoning_field then
+    meta.opaque = meta.opaque or {}
+    meta.opaque[choice.reasoning_field] = choice.reasoning
+  end
+  if choice.tool_calls[1] then
+    message.tool_calls = {}
+    for i, call in ipairs(choice.tool_calls) do
+      message.tool_calls[i] = {
+        id = call.id, type = "function", ["function"] = { name = call.name, arguments = call.arguments },
+      }
+      local opaque = opaque_of(call.extras, "call")
+      if opaque then
+        meta.opaque_calls = meta.opaque_calls or {}
+        meta.opaque_calls[i] = opaque
+      end
+    end
+  elseif not message.content and not message.refusal then
+    message.content = ""
+  end
+  message.meta = meta
+  return message
+end
+
+local function put_extras(into, extras, scope)
+  for where, key, text, list in each_extra(extras) do
+    if where == scope then into[key] = value_of(text, list) end
+  end
+  return into
+end
+
+local function raw_choice(choice)
+  local message = { role = "assistant", content = choice.text, refusal = choice.refusal }
+  if choice.reasoning_field then message[choice.reasoning_field] = choice.reasoning end
+  if choice.tool_calls[1] then
+    message.tool_calls = {}
+    for i, call in ipairs(choice.tool_calls) do
+      message.tool_calls[i] = put_extras({
+        id = call.id, type = "function", ["function"] = { name = call.name, arguments = call.arguments },
+      }, call.extras, "call")
+    end
+  end
+  return put_extras({
+    index = choice.index,
+    finish_reason = choice.finish_reason,
+    message = put_extras(message, choice.extras, "message"),
+  }, choice.extras, "choice")
+end
+
+--- The merged wire object: everything the server said, unknown fields too. Made
+--- when it is called; a new table each time.
+--- @return table
+function Reply:raw()
+  local raw = self._raw
+  local out = put_extras({ id = raw.id, model = raw.model, usage = raw.usage, choices = {} }, raw.extras, "reply")
+  for i, choice in ipairs(raw.choices) do out.choices[i] = raw_choice(choice) end
+  return out
+end
+
+local function by_index(a, b)
+  return a.index < b.index
+end
+
+--- Makes a reply of what the core assembled.
+--- @param raw table of exchange:result()
+--- @param origin string
+--- @param facts table request_id, attempts, ratelimit
+--- @return oaichat.Reply
+function M.new(raw, origin, facts)
+  local choices = {}
+  table.sort(raw.choices, by_index)
+  for i, choice in ipairs(raw.choices) do
+    choices[i] = {
+      index = choice.index, text = choice.text, reasoning = choice.reasoning, refusal = choice.refusal,
+      finish_reason = choice.finish_reason, tool_calls = tool_calls(choice.tool_calls),
+      message = message_of(choice, origin, raw),
+    }
+  end
+  local first = choices[1] or { text = "", tool_calls = {} }
+  return setmetatable({
+    text = first.text, reasoning = first.reasoning, refusal = first.refusal, tool_calls = first.tool_calls,
+    finish_reason = first.finish_reason, message = first.message, choices = choices,
+    usage = raw.usage, model = raw.model, id = raw.id, timing = raw.timing,
+    request_id = facts.request_id, attempts = facts.attempts, ratelimit = facts.ratelimit,
+    _raw = raw,
+  }, Reply)
+end
+
+return M

@@ -1,0 +1,303 @@
+--- session: a conversation: history, one endpoint, and the turns between them. It
+-- knows neither the wire's format nor the transport: a wire renders, attempts
+-- run, a stream hands out.
+
+local attempts = require "oaichat.attempts"
+local core = require "oaichat.core"
+local errors = require "oaichat.errors"
+local message = require "oaichat.message"
+local options = require "oaichat.options"
+local stream = require "oaichat.stream"
+
+local M = {}
+
+local TIMEOUTS = {
+  connect = "number", first_byte = "number", first_content = "number", content_idle = "number", attempt = "number",
+}
+
+local HOOKS = { request = "function", attempt = "function", first_content = "function", done = "function" }
+
+--- What chat.new takes.
+local NEW = {
+  model = "string", system = "string", params = "table", messages = "table",
+  base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
+  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" },
+  limits = {
+    event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
+    depth = "number",
+  },
+  keep_partial = "boolean", tools = "table", tool_choice = "string|table",
+  ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
+  resolve = "table", http2 = "boolean", engine = "userdata",
+  log = "function", hooks = HOOKS,
+}
+
+--- What session:send and session:stream take.
+local SEND = {
+  model = "string", params = "table", tools = "table", tool_choice = "string|table",
+  timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean",
+}
+
+-- What the C core gets of chat.new's options, as it is.
+local CORE = {
+  "base_url", "api_key", "allow_http", "headers", "timeouts", "limits", "ca_file", "proxy", "unix_socket",
+  "client_cert", "client_key", "resolve", "http2", "engine",
+}
+
+--- @class oaichat.Session
+local Session = {}
+Session.__index = Session
+Session.__name = "oaichat.Session"
+
+local function environment(name)
+  local value = os.getenv(name)
+  if value and value ~= "" then return value end
+end
+
+local function config(text)
+  return errors.fail { kind = "config", code = "config", message = text }
+end
+
+local function has_control(text)
+  return text:find "[%z\1-\31\127]" ~= nil
+end
+
+local function check_params(params, wire)
+  for name in pairs(params or {}) do
+    if type(name) ~= "string" then error("params: names must be strings", 0) end
+    if wire.reserved(name) then
+      error(("params.%s is set by the session; use the option of that name"):format(name), 0)
+    end
+  end
+end
+
+-- Bad values of the right type: a config error, before any connection.
+local function bad_value(opts)
+  local wrong = options.bad_number(opts.timeouts, "timeouts.", true)
+    or options.bad_number(opts.limits, "limits.", true)
+    or options.bad_number({ deadline = opts.deadline }, "", true)
+    or options.bad_number(opts.retry, "retry.")
+  if wrong then return wrong end
+  if opts.model and (opts.model == "" or has_control(opts.model)) then
+    return "model is empty or has a control character"
+  end
+end
+
+--- Makes a session. Nothing is sent.
+--- @param opts table|nil see README
+--- @param wire table lua/oaichat/wire/<name>.lua
+--- @return oaichat.Session|nil session
+--- @return string|nil message
+--- @return oaichat.Error|nil err kind "config"
+function M.new(opts, wire)
+  opts = opts or {}
+  if type(opts) ~= "table" then error("options: table expected, got " .. type(opts), 2) end
+  options.check(opts, NEW)
+  if opts.api_key == true then error("api_key: string or false expected", 2) end
+  check_params(opts.params, wire)
+  local wrong = bad_value(opts)
+  if wrong then return config(wrong) end
+  local for_core = { wire = wire.name, path = wire.path }
+  for _, name in ipairs(CORE) do for_core[name] = opts[name] end
+  for_core.base_url = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
+  local endpoint, why = core.new(for_core)
+  if not endpoint then return config(why) end
+  local session = setmetatable({
+    model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",
+    system = opts.system,
+    _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
+    _params = message.copy(opts.params or {}), _tools = opts.tools, _tool_choice = opts.tool_choice,
+    _deadline = opts.deadline, _keep_partial = opts.keep_partial or false,
+    _log = opts.log, _hooks = opts.hooks,
+  }, Session)
+  if has_control(session.model) then return config "model has a control character" end
+  if opts.messages then session:append(opts.messages) end
+  return session
+end
+
+-- ---- history ---------------------------------------------------------------
+
+--- The conversation so far, without the system prompt: a deep copy.
+--- @return table[] messages
+function Session:messages()
+  return message.copy(self._messages)
+end
+
+local function add(list, items)
+  for _, item in ipairs(items) do list[#list + 1] = item end
+end
+
+--- Adds to the history without asking the model.
+--- @param input string|table as session:send takes it
+function Session:append(input)
+  self:_interrupt()
+  add(self._messages, message.from_input(input))
+  return self
+end
+
+--- Takes back the last n user turns with all that followed them.
+--- @param n integer|nil 1 by default
+--- @return table[] removed messages, in order
+function Session:rewind(n)
+  n = n or 1
+  if type(n) ~= "number" or n < 0 then error("rewind: a count expected", 2) end
+  self:_interrupt()
+  local at = #self._messages + 1
+  while n > 0 and at > 1 do
+    at = at - 1
+    if self._messages[at].role == "user" then n = n - 1 end
+  end
+  local removed = {}
+  for i = at, #self._messages do removed[#removed + 1] = self._messages[i] end
+  for i = #self._messages, at, -1 do self._messages[i] = nil end
+  return message.copy(removed)
+end
+
+--- A second session with the same options and a copy of the history.
+--- @return oaichat.Session
+function Session:fork()
+  local twin = {}
+  for name, value in pairs(self) do twin[name] = value end
+  twin._stream = nil
+  twin._messages = {}
+  -- messages never change, so that both may hold them (and their encodings)
+  add(twin._messages, self._messages)
+  return setmetatable(twin, Session)
+end
+
+--- Forgets the conversation.
+function Session:reset()
+  self:_interrupt()
+  self._messages = {}
+  return self
+end
+
+-- ---- turns ------------------------------------------------------------------
+
+-- A new turn ends the unread stream of the last one.
+function Session:_interrupt()
+  local last = self._stream
+  if not last then return end
+  if last._waiting then error("session is busy: a stream of it is being read", 3) end
+  last:cancel()
+  self._stream = nil
+end
+
+-- History plus input, calls left open closed first.
+local function conversation(session, input)
+  local list, added = {}, {}
+  add(list, session._messages)
+  local first = input[1]
+  if not (first and first.role == "tool") and first then
+    for _, call in ipairs(message.open_calls(list)) do
+      added[#added + 1] = message.close_call(call, "the user went on without it")
+    end
+  end
+  add(added, input)
+  add(list, added)
+  return { system = session.system, messages = list, origin = session._origin }, added
+end
+
+local function merged(base, extra)
+  if not extra then return base end
+  local out = {}
+  for name, value in pairs(base) do out[name] = value end
+  for name, value in pairs(extra) do out[name] = value end
+  return out
+end
+
+local function request_options(session, opts, streaming)
+  return {
+    model = opts.model or session.model,
+    params = merged(session._params, opts.params),
+    tools = opts.tools or session._tools,
+    tool_choice = opts.tool_choice or session._tool_choice,
+    stream = streaming,
+  }
+end
+
+-- Takes the turn into the history, or leaves the history as it was.
+local function settle(session, added, keep_partial, reply, err)
+  if reply then
+    add(session._messages, added)
+    session._messages[#session._messages + 1] = reply.message
+  elseif err then
+    err.input = message.copy(added)
+    if keep_partial and err.partial and err.partial.text ~= "" then
+      add(session._messages, added)
+      local part = err.partial.message
+      part.meta.incomplete = true
+      part.tool_calls = nil
+      session._messages[#session._messages + 1] = part
+    end
+  end
+  return reply, err
+end
+
+-- Starts a turn: call, err, settle function.
+local function begin(session, input, opts, streaming)
+  opts = opts or {}
+  if type(opts) ~= "table" then error("options: table expected, got " .. type(opts), 3) end
+  options.check(opts, SEND)
+  check_params(opts.params, session._wire)
+  local own = message.from_input(input)
+  session:_interrupt()
+  local talk, added = conversation(session, own)
+  if not talk.messages[1] then error("there is nothing to send: the conversation is empty", 3) end
+  local keep = opts.keep_partial
+  if keep == nil then keep = session._keep_partial end
+  local function finish(reply, err) return settle(session, added, keep, reply, err) end
+  local wrong = bad_value(opts)
+  if wrong then
+    local _, _, err = config(wrong)
+    return nil, err, finish
+  end
+  local request = request_options(session, opts, streaming)
+  local parts, _, err = session._wire.render(talk, request)
+  if not parts then return nil, err, finish end
+  local call
+  call, _, err = attempts.start(session._core, parts, {
+    stream = streaming, origin = session._origin, model = request.model, hooks = session._hooks, log = session._log,
+    wire_options = {
+      timeouts = opts.timeouts, headers = opts.headers, deadline = opts.deadline or session._deadline,
+    },
+  })
+  return call, err, finish
+end
+
+--- Sends and waits for the whole answer.
+--- @param input string|table|nil a string, a message, a list of messages or of
+---   content parts; nil goes on from the history
+--- @param opts table|nil model, params, tools, tool_choice, timeouts, deadline, headers, keep_partial
+--- @return oaichat.Reply|nil reply
+--- @return string|nil message
+--- @return oaichat.Error|nil err err.input has the messages that were not taken
+function Session:send(input, opts)
+  local call, err, finish = begin(self, input, opts, false)
+  local reply
+  if call then
+    call:drain()
+    reply, _, err = call:result()
+  end
+  reply, err = finish(reply, err)
+  if err then return errors.fail(err) end
+  return reply
+end
+
+--- Sends and hands the answer out as it comes: `for text in session:stream(…)`,
+--- or the methods of the stream. A runtime failure surfaces there. Lua 5.4
+--- cancels the stream on `break`.
+--- @return oaichat.Stream stream, nil, nil, oaichat.Stream stream
+function Session:stream(input, opts)
+  local call, err, finish = begin(self, input, opts, true)
+  if err then finish(nil, err) end
+  local new = stream.new(call, err, finish)
+  self._stream = new
+  return new, nil, nil, new
+end
+
+function Session:__tostring()
+  return ("oaichat.Session (%s at %s, %d messages)"):format(self.model, self._origin, #self._messages)
+end
+
+return M

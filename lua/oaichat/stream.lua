@@ -1,0 +1,153 @@
+--- stream: one answer as it comes. `next`, `events` and `chunks` are views of one
+-- queue: the first pull chooses, another raises. Ending it, in whichever way,
+-- settles the turn in its session once.
+
+local errors = require "oaichat.errors"
+local json = require "oaichat.json"
+
+local M = {}
+
+--- @class oaichat.Stream
+local Stream = {}
+Stream.__index = Stream
+Stream.__name = "oaichat.Stream"
+
+local function choose(stream, view)
+  if stream._view == view then return end
+  if stream._view then
+    error(("this stream is read by %s; a view cannot be changed"):format(stream._view), 3)
+  end
+  stream._view = view
+end
+
+-- The turn is over: reply or err, kept for result().
+local function settle(stream)
+  if stream._settled then return end
+  stream._settled = true
+  if stream._call then
+    local reply, _, err = stream._call:result()
+    stream._reply, stream._err = stream._finish(reply, err)
+    stream._call = nil
+  end
+end
+
+--- The next piece of text of the first choice. Never raises for a runtime failure.
+--- @return string|nil text nil alone: finished
+--- @return string|nil message
+--- @return oaichat.Error|nil err err.partial is the reply so far
+function Stream:next()
+  if self._view ~= "next" then choose(self, "next") end
+  local call = self._call
+  if call then
+    self._waiting = true
+    local text = call:text()
+    self._waiting = false
+    if text then return text end
+    settle(self)
+  end
+  if self._err then return errors.fail(self._err) end
+  return nil
+end
+
+--- The `for` form: pieces of text; raises the err object on failure, as io.lines
+--- does. Yields the stream too, so that every Lua can cancel from the loop.
+function Stream:__call()
+  local text, _, err = self:next()
+  if err then error(err, 0) end
+  if text then return text, self end
+  return nil
+end
+
+local function event_of(kind, a, b, c, d, e, f)
+  if kind == "tool_call" then
+    return { type = kind, choice = a, index = b, id = c, name = d, arguments = e, partial = f }
+  elseif kind == "usage" then
+    return { type = kind, usage = a }
+  elseif kind == "finish" then
+    return { type = kind, finish_reason = a, choice = b }
+  end
+  return { type = kind, text = a, choice = b }
+end
+
+local function pull_event(stream)
+  local call = stream._call
+  if not call then return nil end
+  stream._waiting = true
+  local kind, a, b, c, d, e, f = call:next()
+  stream._waiting = false
+  if kind then return event_of(kind, a, b, c, d, e, f) end
+  settle(stream)
+  return nil
+end
+
+--- Iterates over events: text, reasoning, refusal { text, choice } · tool_call
+--- { index, id, name, arguments, partial, choice }: while partial is true,
+--- `arguments` is the new fragment; at last, with partial = false, the whole ·
+--- usage { usage } · finish { finish_reason, choice }. Never raises: it ends, and
+--- result() says how.
+function Stream:events()
+  choose(self, "events")
+  return pull_event, self
+end
+
+local function pull_chunk(stream)
+  local call = stream._call
+  if not call then return nil end
+  stream._waiting = true
+  local kind, data = call:next()
+  stream._waiting = false
+  if kind then return (json.decode(data)) end
+  settle(stream)
+  return nil
+end
+
+--- Iterates over the server's own chunks, decoded: for fields that oaichat does
+--- not know. Never raises.
+function Stream:chunks()
+  choose(self, "chunks")
+  if self._call then self._call.exchange:chunks() end
+  return pull_chunk, self
+end
+
+--- Reads to the end and says how it went. May be called again.
+--- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
+function Stream:result()
+  if self._call then
+    self._waiting = true
+    self._call:drain()
+    self._waiting = false
+    settle(self)
+  end
+  if self._err then return errors.fail(self._err) end
+  return self._reply
+end
+
+--- Ends it now: the socket is closed, err.kind is "canceled". No effect on a stream
+--- that has ended.
+function Stream:cancel()
+  if not self._call then return end
+  self._call:cancel()
+  self._waiting = false
+  settle(self)
+end
+
+--- Still under way, as far as anyone has looked.
+--- @return boolean
+function Stream:active()
+  return self._call ~= nil
+end
+
+Stream.__close = Stream.cancel
+
+function Stream:__tostring()
+  return ("oaichat.Stream (%s)"):format(self._call and "open" or self._err and self._err.kind or "finished")
+end
+
+--- @param call table|nil of oaichat.attempts
+--- @param err oaichat.Error|nil why there is no call
+--- @param finish fun(reply, err): oaichat.Reply|nil, oaichat.Error|nil settles the turn
+function M.new(call, err, finish)
+  return setmetatable({ _call = call, _err = err, _finish = finish, _settled = not call }, Stream)
+end
+
+return M

@@ -1,0 +1,87 @@
+-- The README: every Lua block in it runs as it stands, against the offline bot.
+-- Knows the README, the examples and the interpreter that runs the specs; each
+-- block runs in a process of its own (spec/support/offline.lua).
+
+local core = require "oaichat.core"
+
+local function interpreter()
+  local i = 0
+  while arg and arg[i - 1] do i = i - 1 end
+  return i < 0 and arg[i] or (rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", ""))
+end
+
+local function blocks_of(path)
+  local list, block, number = {}, nil, 0
+  for line in io.lines(path) do
+    number = number + 1
+    if block and line == "```" then
+      list[#list + 1] = block
+      block = nil
+    elseif block then
+      block.lines[#block.lines + 1] = line
+    elseif line == "```lua" then
+      block = { at = number, lines = {} }
+    end
+  end
+  return list
+end
+
+local function free_port()
+  local listener = assert(core.listen { host = "127.0.0.1", port = 0 })
+  local port = listener:port()
+  listener:close()
+  return port
+end
+
+-- Runs a Lua file with the environment pointing at a bot of its own; returns
+-- what it wrote, and its exit code.
+local function run(path)
+  local command = ("OPENAI_BASE_URL=http://127.0.0.1:%d/v1 '%s' spec/support/offline.lua '%s' 2>&1 </dev/null; echo \"exit $?\"")
+    :format(free_port(), interpreter(), path)
+  local pipe = assert(io.popen(command))
+  local out = pipe:read "*a"
+  pipe:close()
+  local text, code = out:match "^(.-)exit (%d+)\n$"
+  return text, tonumber(code)
+end
+
+describe("the README", function()
+  local blocks = blocks_of "README.md"
+
+  it("has the program of its first screen in six lines", function()
+    assert.equal(6, #blocks[1].lines)
+  end)
+
+  for _, block in ipairs(blocks) do
+    it(("runs as it stands: the block at line %d"):format(block.at), function()
+      local path = os.tmpname()
+      local file = assert(io.open(path, "w"))
+      file:write(table.concat(block.lines, "\n"), "\n")
+      file:close()
+      local out, code = run(path)
+      os.remove(path)
+      assert.equal(0, code, out)
+    end)
+  end
+
+  it("names files that exist", function()
+    local file = assert(io.open "README.md")
+    local text = file:read "*a"
+    file:close()
+    for path in text:gmatch "%]%(([%w_/%.]+)%)" do
+      local there = io.open(path)
+      assert.truthy(there, path)
+      there:close()
+    end
+  end)
+end)
+
+describe("the examples", function()
+  for _, name in ipairs { "hello", "stream", "errors", "image" } do
+    it(("run: %s.lua"):format(name), function()
+      local out, code = run("examples/" .. name .. ".lua")
+      assert.equal(0, code, out)
+      assert.truthy(out:find "%w")
+    end)
+  end
+end)

@@ -394,7 +394,7 @@ end
 local function in_tone(system, text)
   system = system:lower()
   if system:find "terse" or system:find "brief" or system:find "concise" or system:find "one sentence" then
-    text = text:match "^.-[%.!%?…]%f[%s\0]" or text
+    text = (text .. " "):match "^(.-[%.!%?])%s" or text
   end
   if system:find "pirate" then
     text = text:gsub("%f[%a]Hello%f[%A]", "Ahoy"):gsub("%f[%a]my%f[%A]", "me"):gsub("%f[%a]is%f[%A]", "be")

@@ -97,26 +97,20 @@ local function start_offline()
 end
 
 local server = start_offline()
-local settings = server and { base_url = server.url, model = "offline-bot" } or {}
-local model = settings.model or (is_set "OPENAI_MODEL" and os.getenv "OPENAI_MODEL") or nil
-
 local function fail(err)
   io.stderr:write("error: ", visible(tostring(err)), "\n")
 end
 
-local function new_session()
-  local session, message = chat.new(settings)
-  if session then return session end
+local session, message = chat.new(server and { base_url = server.url, model = "offline-bot" })
+if not session then
   fail(message)
   os.exit(1)
 end
 
-local session = new_session()
-
 -- True, or false and what went wrong; the text is shown as it comes.
 local function ask(line)
   local write, finish = wrapper(#"bot › " - 2)
-  local stream = session:stream(line, { model = model })
+  local stream = session:stream(line)
   local ok, err = pcall(function()
     for text in stream do write(visible(text)) end
   end)
@@ -143,7 +137,7 @@ end
 
 local HELP = {
   { "/model [name]", "shows or changes the model" },
-  { "/system [text]", "gives it a role (try: You are a pirate.) and starts afresh" },
+  { "/system [text]", "shows or changes its role (try: You are a pirate.)" },
   { "/reset", "forgets the conversation" },
   { "/quit", "or Ctrl-D" },
 }
@@ -155,14 +149,13 @@ function commands.help()
 end
 
 function commands.model(name)
-  if name ~= "" then model = name end
-  print(paint("2", "model: " .. visible(model or "the default")))
+  if name ~= "" then session.model = name end
+  print(paint("2", "model: " .. visible(session.model)))
 end
 
 function commands.system(text)
-  settings.system = text ~= "" and text or nil
-  session = new_session()
-  print(paint("2", settings.system and "system: " .. visible(text) or "no system message"))
+  if text ~= "" then session.system = text end
+  print(paint("2", session.system and "system: " .. visible(session.system) or "no system message"))
 end
 
 function commands.reset()
@@ -184,7 +177,7 @@ end
 
 local function greet()
   print(paint("1", "oaichat") .. paint("2", server and ("  ·  the offline bot at " .. server.url)
-    or ("  ·  " .. visible(model or "the default model") .. " at "
+    or ("  ·  " .. visible(session.model) .. " at "
       .. visible(is_set "OPENAI_BASE_URL" and os.getenv "OPENAI_BASE_URL" or "api.openai.com"))))
   print(paint("2", "/help for commands, Ctrl-C stops an answer, Ctrl-D leaves"))
 end

@@ -36,8 +36,8 @@ end
 -- Runs a Lua file with the environment pointing at a bot of its own; returns
 -- what it wrote, and its exit code.
 local function run(path)
-  local command = ("OPENAI_BASE_URL=http://127.0.0.1:%d/v1 '%s' spec/support/offline.lua '%s' 2>&1 </dev/null; echo \"exit $?\"")
-    :format(free_port(), interpreter(), path)
+  local command = ("OPENAI_BASE_URL=http://127.0.0.1:%d/v1 '%s' spec/support/offline.lua '%s' 2>&1 </dev/null;"
+    .. ' echo "exit $?"'):format(free_port(), interpreter(), path)
   local pipe = assert(io.popen(command))
   local out = pipe:read "*a"
   pipe:close()

@@ -43,10 +43,12 @@ static int dial(const oai_listener *l) {
 /* Whether the listener says that there is something to do, within seconds. */
 static bool due(const oai_listener *l, double seconds) {
   struct pollfd f = {oai_listener_fd(l), POLLIN, 0};
-  double until = now() + seconds;
+  double left = oai_listener_timeout(l);
   if (f.fd >= 0) return poll(&f, 1, (int)(seconds * 1000)) == 1;
-  while (oai_listener_timeout(l) != 0 && now() < until) poll(NULL, 0, 1);
-  return true; /* without an fd the host ticks */
+  /* Without an fd the host ticks. */
+  if (seconds > 0 && left != 0)
+    poll(NULL, 0, left > 0 ? (int)(left * 1000) + 1 : 1);
+  return true;
 }
 
 /* False where the platform gives no fd to look at. */

@@ -158,11 +158,11 @@ static bool put_number(lua_State *L, encoder *e) {
 }
 
 /* Writes and pops a value that is no table. */
-static bool put_scalar(lua_State *L, encoder *e) {
+static bool put_scalar(lua_State *L, encoder *e, int type) {
   size_t n;
   const char *p;
   bool ok, yes;
-  switch (lua_type(L, -1)) {
+  switch (type) {
   case LUA_TSTRING:
     p = lua_tolstring(L, -1, &n);
     ok = oai_utf8_valid(p, n) == n ? put_string(e, p, n, false)
@@ -174,12 +174,12 @@ static bool put_scalar(lua_State *L, encoder *e) {
     ok = put(e, yes ? "true" : "false", yes ? 4 : 5);
     break;
   default:
-    if (lua_type(L, -1) == LUA_TLIGHTUSERDATA && !lua_touserdata(L, -1)) {
+    if (type == LUA_TLIGHTUSERDATA && !lua_touserdata(L, -1)) {
       ok = put(e, "null", 4);
     } else if (oai_json_marked(L, MARKERS) == OAI_JSON_ARRAY) {
       ok = put(e, "[]", 2);
     } else {
-      e->type = luaL_typename(L, -1);
+      e->type = lua_typename(L, type);
       ok = refuse(e, "is a %s, which JSON cannot hold");
     }
   }
@@ -232,7 +232,8 @@ static bool add_member(lua_State *L, encoder *e) {
   m->head = head_of(m->key, m->n);
   m->slot = (int)e->members_n;
   lua_rawseti(L, VALUES, m->slot);
-  if (oai_utf8_valid(m->key, m->n) < m->n)
+  bool ascii = m->n <= 8 && !(m->head & UINT64_C(0x8080808080808080));
+  if (!ascii && oai_utf8_valid(m->key, m->n) < m->n)
     return refuse(e, "has a key that is not valid UTF-8");
   return true;
 }
@@ -271,10 +272,8 @@ static bool take_table(lua_State *L, encoder *e, frame *f) {
     f->array = mark == OAI_JSON_ARRAY || mark == OAI_JSON_EMPTY_ARRAY;
   else
     f->array = mark == OAI_JSON_ARRAY || (mark != OAI_JSON_OBJECT && !strings);
-  if (!f->array) {
-    return empty || take_members(L, e, f, mark == OAI_JSON_OBJECT);
-  }
-  return oai_json_items(L, &f->n, &e->why);
+  if (f->array) return oai_json_items(L, &f->n, &e->why);
+  return empty || take_members(L, e, f, mark == OAI_JSON_OBJECT);
 }
 
 /* The table on the top becomes the innermost frame. */
@@ -310,7 +309,8 @@ static bool next_item(lua_State *L, encoder *e, frame *f) {
 
 static bool encode(lua_State *L, encoder *e) {
   for (;;) {
-    if (!(lua_istable(L, -1) ? open_table(L, e) : put_scalar(L, e)))
+    int type = lua_type(L, -1);
+    if (!(type == LUA_TTABLE ? open_table(L, e) : put_scalar(L, e, type)))
       return false;
     for (;;) {
       if (e->depth == 0) return true;

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -58,9 +57,9 @@ void oai_port_arm(oai_port *port, double at) {
   if (at == 0) t.it_value.tv_nsec = 1; /* in the past: stays readable */
   if (at > 0) {
     /* Rounded up: who wakes by the timer finds the time has come. */
-    double ns = ceil((at - floor(at)) * 1e9);
-    t.it_value.tv_sec = (time_t)at + (ns >= 1e9);
-    t.it_value.tv_nsec = ns >= 1e9 ? 0 : (long)ns;
+    long ns = (long)((at - (double)(time_t)at) * 1e9) + 1;
+    t.it_value.tv_sec = (time_t)at + (ns > 999999999);
+    t.it_value.tv_nsec = ns > 999999999 ? 0 : ns;
   }
   timerfd_settime(port->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
   port->armed = at;

@@ -309,6 +309,13 @@ static void read_message(chat *c, oai_choice *choice) {
   if (c->s.error == OAI_SCAN_OK) apply_reasoning(c, choice, &why);
 }
 
+static void read_whole_message(chat *c, oai_choice *choice, oai_slice message) {
+  oai_scan outer = c->s;
+  c->s = sub_scan(c, message);
+  read_message(c, choice);
+  c->s = outer;
+}
+
 static long read_choice_index(chat *c, oai_slice object) {
   oai_scan s = sub_scan(c, object);
   oai_scan_str key;
@@ -360,10 +367,15 @@ static void read_choice(chat *c) {
   }
   c->choices = true;
   oai_scan_str finish = {NULL, 0, false};
+  oai_slice message = {NULL, 0};
+  bool delta = false;
   oai_scan_open(&c->s);
   while (oai_scan_key(&c->s, &key)) {
-    if (oai_scan_str_is(&key, "delta") || oai_scan_str_is(&key, "message")) {
+    if (oai_scan_str_is(&key, "delta")) {
+      delta = true;
       read_message(c, choice);
+    } else if (oai_scan_str_is(&key, "message")) {
+      oai_scan_skip(&c->s, &message);
     } else if (oai_scan_str_is(&key, "finish_reason")) {
       if (read_string(&c->s, &str) && str.n) finish = str;
     } else if (oai_scan_str_is(&key, "index")) {
@@ -372,6 +384,9 @@ static void read_choice(chat *c) {
       keep(c, &choice->extras, OAI_IN_CHOICE, &key);
     }
   }
+  /* Perplexity repeats the text so far in `message` beside each `delta` */
+  if (message.p && !delta && c->s.error == OAI_SCAN_OK)
+    read_whole_message(c, choice, message);
   /* after the content, wherever it stands in the object */
   if (finish.p && c->s.error == OAI_SCAN_OK)
     ok(c, oai_delta_finish(c->r->delta, choice, &finish));

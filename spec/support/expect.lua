@@ -52,6 +52,7 @@ local function error_differs(err, row)
   local want = plain(row.error)
   if row.outcome == "bad_json" then return difference("code", err.code, "malformed_event") end
   if want.kind then return difference("code", err.code, want.kind) end
+  want = plain(want.error) or want
   local words = want.message:sub(1, 60)
   if not err.message:find(words, 1, true) then return ("message %q lacks %q"):format(err.message, words) end
   local code = plain(want.code)

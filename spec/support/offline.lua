@@ -9,7 +9,7 @@ local path = arg[1]
 local port = tonumber(os.getenv("OPENAI_BASE_URL"):match ":(%d+)/v1$")
 local server = require("server").start { port = port }
 
-arg = { [0] = path }
+arg[0], arg[1] = path, nil
 dofile(path)
 server:close()
 assert(#server.errors == 0, server.errors[1])

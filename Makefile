@@ -45,11 +45,11 @@ LUA_CFLAGS ?= $(shell PKG_CONFIG='$(PKG_CONFIG)' sh scripts/luaflags.sh $(LUA) $
 CURL_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcurl 2>/dev/null)
 CURL_LIBS ?= $(or $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null),-lcurl)
 
-WARN    := -Wall -Wextra -Wpedantic $(if $(filter 1,$(WERROR)),-Werror)
+WARN    := -Wall -Wextra -Wpedantic -Werror=implicit-function-declaration $(if $(filter 1,$(WERROR)),-Werror)
 CFLAGS  ?=
 ALL_CFLAGS = -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(OPT) \
   $(SANFLAGS) $(CURL_CFLAGS) $(CFLAGS)
-LIBS    := $(CURL_LIBS) -lpthread -ldl
+LIBS    := $(CURL_LIBS) -lpthread -ldl -lm
 
 ifeq ($(shell uname -s),Darwin)
   SHARED := -bundle -undefined dynamic_lookup

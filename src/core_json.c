@@ -1,7 +1,9 @@
-/* core_json: JSON's part of the module table, and how tables are told apart.
- * Knows Lua. Reading is core_json_decode.c, writing core_json_encode.c. */
+/* core_json: JSON's part of the module table, how tables are told apart, and
+ * the order of keys. Knows Lua. Reading is core_json_decode.c, writing
+ * core_json_encode.c. */
 #include "core_json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 oai_json_mark oai_json_marked(lua_State *L, int markers) {
@@ -50,6 +52,33 @@ bool oai_json_items(lua_State *L, size_t *n, const char **why) {
   }
   if (!*why && seen != *n) *why = "is an array with holes";
   return !*why;
+}
+
+uint64_t oai_json_head(const char *p, size_t n) {
+  uint64_t head = 0;
+  size_t taken = n < 8 ? n : 8;
+  for (size_t i = 0; i < taken; i++) head = head << 8 | (unsigned char)p[i];
+  return taken ? head << 8 * (8 - taken) : 0;
+}
+
+static int compare(const void *left, const void *right) {
+  const oai_json_member *a = left, *b = right;
+  if (a->head != b->head) return a->head < b->head ? -1 : 1;
+  int order = memcmp(a->key, b->key, a->n < b->n ? a->n : b->n);
+  return order ? order : (a->n > b->n) - (a->n < b->n);
+}
+
+void oai_json_sort(oai_json_member *m, size_t n) {
+  if (n > 16) {
+    qsort(m, n, sizeof *m, compare);
+    return;
+  }
+  for (size_t i = 1; i < n; i++) {
+    oai_json_member moving = m[i];
+    size_t at = i;
+    for (; at > 0 && compare(&m[at - 1], &moving) > 0; at--) m[at] = m[at - 1];
+    m[at] = moving;
+  }
 }
 
 /* core.json_is_array(value): would it be written as an array? */

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define OAI_JSON_MARKERS "oaichat.json"
 /* Depth that decode and encode allow at most, and by default. */
@@ -32,6 +33,19 @@ oai_json_mark oai_json_marked(lua_State *L, int markers);
 /* The table on the top as an array: true when its keys are exactly 1..*n. Else
  * *why says, as the end of a sentence, what is wrong. Calls no metamethods. */
 bool oai_json_items(lua_State *L, size_t *n, const char **why);
+
+/* A member of an object that is being written. */
+typedef struct oai_json_member {
+  const char *key;
+  size_t n;
+  uint64_t head; /* oai_json_head of the key: most keys differ there */
+  int slot;      /* where the encoder keeps its value */
+} oai_json_member;
+
+/* The first 8 bytes as a number, the first of all in the highest place. */
+uint64_t oai_json_head(const char *p, size_t n);
+/* By the bytes of the keys. */
+void oai_json_sort(oai_json_member *m, size_t n);
 
 /* core.json_decode(text[, max_depth]) -> value | nil, message, position, code
  * (position: the byte, from 1; code: "decode" or "too_deep"). */

@@ -27,13 +27,6 @@ enum {
 /* A shared table that occurs often makes a small value a huge text. */
 static const size_t text_max = (size_t)1 << 30;
 
-typedef struct member {
-  const char *key;
-  size_t n;
-  uint64_t head; /* its first bytes, the first of all in the highest place */
-  int slot;      /* of its value in VALUES */
-} member;
-
 typedef struct frame {
   const void *table;
   size_t done, n; /* items or members begun, and all */
@@ -43,7 +36,7 @@ typedef struct frame {
 
 typedef struct encoder {
   oai_buf out;
-  member *members; /* of all open objects */
+  oai_json_member *members; /* of all open objects */
   size_t members_n, members_cap;
   frame *frames;
   size_t depth, frames_cap, max_depth;
@@ -187,26 +180,6 @@ static bool put_scalar(lua_State *L, encoder *e, int type) {
   return ok;
 }
 
-static int compare(const void *left, const void *right) {
-  const member *a = left, *b = right;
-  if (a->head != b->head) return a->head < b->head ? -1 : 1;
-  int order = memcmp(a->key, b->key, a->n < b->n ? a->n : b->n);
-  return order ? order : (a->n > b->n) - (a->n < b->n);
-}
-
-static void sort(member *m, size_t n) {
-  if (n > 16) {
-    qsort(m, n, sizeof *m, compare);
-    return;
-  }
-  for (size_t i = 1; i < n; i++) {
-    member moving = m[i];
-    size_t at = i;
-    for (; at > 0 && compare(&m[at - 1], &moving) > 0; at--) m[at] = m[at - 1];
-    m[at] = moving;
-  }
-}
-
 /* Room for one more element: list, or its copy twice as large, or NULL. */
 static void *grow(void *list, size_t n, size_t *cap, size_t size) {
   if (n < *cap) return list;
@@ -216,20 +189,14 @@ static void *grow(void *list, size_t n, size_t *cap, size_t size) {
   return p;
 }
 
-static uint64_t head_of(const char *p, size_t n) {
-  uint64_t head = 0;
-  size_t taken = n < 8 ? n : 8;
-  for (size_t i = 0; i < taken; i++) head = head << 8 | (unsigned char)p[i];
-  return taken ? head << 8 * (8 - taken) : 0;
-}
-
 static bool add_member(lua_State *L, encoder *e) {
-  member *m = grow(e->members, e->members_n, &e->members_cap, sizeof *m);
+  oai_json_member *m =
+      grow(e->members, e->members_n, &e->members_cap, sizeof *m);
   if (!m) return no_memory(e);
   e->members = m;
   m += e->members_n++;
   m->key = lua_tolstring(L, -2, &m->n);
-  m->head = head_of(m->key, m->n);
+  m->head = oai_json_head(m->key, m->n);
   m->slot = (int)e->members_n;
   lua_rawseti(L, VALUES, m->slot);
   bool ascii = m->n <= 8 && !(m->head & UINT64_C(0x8080808080808080));
@@ -256,7 +223,7 @@ static bool take_members(lua_State *L, encoder *e, frame *f, bool marked) {
     if (!add_member(L, e)) return false;
   }
   f->n = e->members_n - f->first;
-  sort(e->members + f->first, f->n);
+  oai_json_sort(e->members + f->first, f->n);
   return true;
 }
 
@@ -302,7 +269,7 @@ static bool next_item(lua_State *L, encoder *e, frame *f) {
     lua_rawgeti(L, -1, (int)(i + 1));
     return true;
   }
-  const member *m = &e->members[f->first + i];
+  const oai_json_member *m = &e->members[f->first + i];
   lua_rawgeti(L, VALUES, m->slot);
   return put_string(e, m->key, m->n, true);
 }
@@ -328,7 +295,7 @@ static bool encode(lua_State *L, encoder *e) {
 }
 
 /* A key as a step of a path: name, or ["any bytes"]. */
-static void put_step(encoder *e, const member *m) {
+static void put_step(encoder *e, const oai_json_member *m) {
   static const char name[] = "abcdefghijklmnopqrstuvwxyz_"
                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
   size_t n = m->n < KEY_MAX_BYTES ? m->n : KEY_MAX_BYTES, i = 0;

@@ -100,8 +100,9 @@ static oai_slice body_of(const oai_exchange *x) {
 }
 
 static oai_reader reader(oai_exchange *x) {
-  return (oai_reader){&x->delta, x->failure, key_of(x), x->status,
-                      x->endpoint->limits.depth};
+  return (oai_reader){
+      &x->delta,  x->failure, key_of(x), x->status, x->endpoint->limits.depth,
+      &x->pattern};
 }
 
 static void fail_quoting(oai_exchange *x, oai_kind kind, const char *code,
@@ -405,6 +406,7 @@ static void init(oai_exchange *x, const oai_request *r) {
   oai_buf_init(&x->body, limits->response_bytes);
   oai_sse_init(&x->sse, limits->event_bytes);
   oai_delta_init(&x->delta, limits->tool_calls);
+  oai_pattern_init(&x->pattern);
 }
 
 oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
@@ -457,6 +459,7 @@ void oai_exchange_free(oai_exchange *x) {
   oai_buf_free(&x->body);
   oai_sse_free(&x->sse);
   oai_delta_free(&x->delta);
+  oai_pattern_free(&x->pattern);
   oai_endpoint_unref(x->endpoint);
   oai_engine_unref(x->engine);
   free(x);

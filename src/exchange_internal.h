@@ -49,6 +49,7 @@ struct oai_exchange {
 
   /* what became of it */
   oai_delta delta;
+  oai_pattern pattern;
   oai_failure *failure;
   bool ended, proved, draining, ready, had_event, delta_ended;
   double start, total_at; /* total_at < 0: no deadline */

@@ -6,6 +6,7 @@
 
 #include "delta.h"
 #include "failure.h"
+#include "pattern.h"
 #include "sse.h"
 
 typedef enum oai_read {
@@ -18,9 +19,10 @@ typedef enum oai_read {
 typedef struct oai_reader {
   oai_delta *delta;
   oai_failure *failure;
-  oai_slice key; /* to mask where a peer repeats it */
-  int status;    /* HTTP status of the answer */
-  int max_depth; /* of JSON */
+  oai_slice key;        /* to mask where a peer repeats it */
+  int status;           /* HTTP status of the answer */
+  int max_depth;        /* of JSON */
+  oai_pattern *pattern; /* of this stream's chunks; NULL: none is kept */
 } oai_reader;
 
 typedef struct oai_wire {

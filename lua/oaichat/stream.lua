@@ -12,12 +12,15 @@ local Stream = {}
 Stream.__index = Stream
 Stream.__name = "oaichat.Stream"
 
+-- The first pull chooses the view. _exchange is set for the view `next` alone, so
+-- that its hot path asks one question.
 local function choose(stream, view)
   if stream._view == view then return end
   if stream._view then
     error(("this stream is read by %s; a view cannot be changed"):format(stream._view), 3)
   end
   stream._view = view
+  if view == "next" and stream._call then stream._exchange = stream._call.exchange end
 end
 
 -- The turn is over: reply or err, kept for result().
@@ -27,7 +30,7 @@ local function settle(stream)
   if stream._call then
     local reply, _, err = stream._call:result()
     stream._reply, stream._err = stream._finish(reply, err)
-    stream._call = nil
+    stream._call, stream._exchange = nil, nil
   end
 end
 
@@ -36,11 +39,14 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err err.partial is the reply so far
 function Stream:next()
-  if self._view ~= "next" then choose(self, "next") end
+  local exchange = self._exchange
+  local text = exchange and exchange:text()
+  if text then return text end
+  choose(self, "next")
   local call = self._call
   if call then
     self._waiting = true
-    local text = call:text()
+    text = call:text()
     self._waiting = false
     if text then return text end
     settle(self)
@@ -52,7 +58,11 @@ end
 --- The `for` form: pieces of text; raises the err object on failure, as io.lines
 --- does. Yields the stream too, so that every Lua can cancel from the loop.
 function Stream:__call()
-  local text, _, err = self:next()
+  local exchange = self._exchange
+  local text = exchange and exchange:text()
+  if text then return text, self end
+  local _, err
+  text, _, err = self:next()
   if err then error(err, 0) end
   if text then return text, self end
   return nil

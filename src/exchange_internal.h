@@ -1,5 +1,5 @@
-/* exchange_internal: the exchange's struct, shared by exchange.c (reading,
- * judging) and exchange_curl.c (curl's options and callbacks) alone. */
+/* exchange_internal: the exchange's struct, shared by the exchange*.c files
+ * alone: reading, judging, deadlines, curl. */
 #ifndef OAI_EXCHANGE_INTERNAL_H
 #define OAI_EXCHANGE_INTERNAL_H
 
@@ -68,5 +68,24 @@ void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f);
 
 /* exchange.c */
 void oai_exchange_set_ready(oai_exchange *x, bool ready);
+/* Reads one event; false when it ended the exchange. */
+bool oai_exchange_read(oai_exchange *x, const oai_sse_event *event);
+
+/* exchange_judge.c */
+/* Called once the transfer is over and all that came was read. */
+void oai_exchange_judge(oai_exchange *x);
+/* The end mark came, or what stands for it: the answer is whole. */
+void oai_exchange_succeed(oai_exchange *x);
+void oai_exchange_fail(oai_exchange *x, oai_kind kind, const char *code);
+/* The failure to fill; NULL (and nomem set) when there is no memory for it. */
+oai_failure *oai_exchange_failing(oai_exchange *x);
+void oai_exchange_end(oai_exchange *x);
+void oai_exchange_close_socket(oai_exchange *x);
+oai_reader oai_exchange_reader(oai_exchange *x);
+
+/* exchange_clock.c */
+/* Sets the timer to the next deadline. */
+void oai_exchange_arm(oai_exchange *x, double now);
+void oai_exchange_on_timer(oai_timer *timer, double now);
 
 #endif

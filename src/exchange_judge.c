@@ -1,0 +1,191 @@
+/* exchange_judge: how an exchange ends: proved, or with a failure that says
+ * what was wrong. Reads facts; waits for nothing. See exchange.h. */
+#include "exchange_internal.h"
+
+#include "apierror.h"
+#include "pollset.h"
+
+#include <stdlib.h>
+
+/* How long a stream that is complete may take to end, to keep its socket. */
+static const double DRAIN = 0.25;
+
+/* ---- ending ------------------------------------------------------------- */
+
+void oai_exchange_close_socket(oai_exchange *x) {
+  oai_engine_remove(x->engine, &x->transfer);
+  oai_engine_timer_clear(x->engine, &x->timer);
+  x->draining = false;
+}
+
+void oai_exchange_end(oai_exchange *x) {
+  if (x->ended) return;
+  x->ended = true;
+  x->ended_at = oai_now();
+  if (x->failure)
+    x->failure->retryable =
+        oai_failure_retryable(x->failure) && x->first_content_at < 0;
+  oai_exchange_close_socket(x);
+  oai_exchange_set_ready(x, true);
+}
+
+/* The failure to fill; NULL (and nomem set) when there is no memory for it. */
+oai_failure *oai_exchange_failing(oai_exchange *x) {
+  if (!x->failure) x->failure = malloc(sizeof *x->failure);
+  if (!x->failure)
+    x->nomem = true;
+  else
+    oai_failure_set(x->failure, OAI_NONE, NULL);
+  return x->failure;
+}
+
+void oai_exchange_fail(oai_exchange *x, oai_kind kind, const char *code) {
+  oai_failure *f = oai_exchange_failing(x);
+  if (f) {
+    oai_failure_set(f, kind, code);
+    f->status = x->headers_done ? x->status : 0;
+  }
+  oai_exchange_end(x);
+}
+
+/* The end mark came: the answer is whole. The connection may be used again
+ * when the body's end follows soon; nobody waits for that. */
+void oai_exchange_succeed(oai_exchange *x) {
+  if (!x->delta.nchoices) {
+    oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
+    return;
+  }
+  if (oai_delta_unnamed(&x->delta)) {
+    oai_exchange_fail(x, OAI_TOOL, "invalid_tool_call");
+    return;
+  }
+  x->proved = x->ended = true;
+  x->ended_at = oai_now();
+  oai_exchange_set_ready(x, true);
+  oai_engine_timer_clear(x->engine, &x->timer);
+  if (!x->transfer.added) return;
+  x->draining = true;
+  x->received = 0;
+  if (!oai_engine_timer(x->engine, &x->timer, x->ended_at + DRAIN))
+    oai_exchange_close_socket(x);
+  else
+    oai_exchange_unpause(x);
+}
+
+/* ---- judging an answer that is over ------------------------------------- */
+
+static oai_slice key_of(const oai_exchange *x) {
+  return (oai_slice){x->endpoint->key.p, x->endpoint->key.n};
+}
+
+static oai_slice body_of(const oai_exchange *x) {
+  return (oai_slice){x->body.p, x->body.n};
+}
+
+oai_reader oai_exchange_reader(oai_exchange *x) {
+  return (oai_reader){
+      &x->delta,  x->failure, key_of(x), x->status, x->endpoint->limits.depth,
+      &x->pattern};
+}
+
+static void fail_quoting(oai_exchange *x, oai_kind kind, const char *code,
+                         oai_slice text) {
+  oai_exchange_fail(x, kind, code);
+  if (x->failure) oai_failure_quote(x->failure, text, key_of(x));
+}
+
+/* The body stopped before it was whole. */
+static void fail_cut(oai_exchange *x) {
+  if (x->result == CURLE_BAD_CONTENT_ENCODING)
+    oai_exchange_fail(x, OAI_PROTOCOL, "decode");
+  else
+    oai_exchange_fail(x, OAI_INCOMPLETE_STREAM,
+                      x->result == CURLE_OK ? "incomplete"
+                                            : "stream_interrupted");
+}
+
+static void judge_whole(oai_exchange *x) {
+  if (x->result == CURLE_BAD_CONTENT_ENCODING ||
+      (x->body.n == 0 && x->result != CURLE_OK)) {
+    fail_cut(x);
+    return;
+  }
+  if (x->body.n == 0) {
+    oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
+    return;
+  }
+  if (!oai_exchange_failing(x)) {
+    oai_exchange_end(x);
+    return;
+  }
+  oai_reader r = oai_exchange_reader(x);
+  oai_read read = x->wire->body(&r, body_of(x));
+  if (read == OAI_READ_NOMEM) {
+    x->nomem = true;
+    oai_exchange_end(x);
+  } else if (read == OAI_READ_DONE) {
+    free(x->failure);
+    x->failure = NULL;
+    oai_exchange_succeed(x);
+  } else if (x->result != CURLE_OK && x->failure->kind == OAI_PROTOCOL) {
+    fail_cut(x);
+  } else {
+    if (x->failure->kind == OAI_PROTOCOL && !x->failure->text[0])
+      oai_failure_quote(x->failure, body_of(x), key_of(x));
+    oai_exchange_end(x);
+  }
+}
+
+/* The last event may lack its blank line: it counts when it reads well. */
+static bool read_leftover(oai_exchange *x) {
+  oai_sse_event event;
+  if (!oai_sse_finish(&x->sse, &event)) return false;
+  x->had_event = true;
+  if (!oai_exchange_read(x, &event)) return x->ended && !x->failure;
+  return true;
+}
+
+static void judge_stream(oai_exchange *x) {
+  oai_slice error = {x->sse.error.p, x->sse.error.n};
+  read_leftover(x);
+  if (x->ended && x->failure && x->failure->kind == OAI_PROTOCOL) fail_cut(x);
+  if (x->ended) return;
+  error = (oai_slice){x->sse.error.p, x->sse.error.n};
+  if (error.n) {
+    if (oai_exchange_failing(x))
+      oai_apierror_read(x->failure, x->status, error, key_of(x));
+    oai_exchange_end(x);
+  } else if (x->result == CURLE_OK && oai_delta_finished(&x->delta)) {
+    oai_exchange_succeed(x);
+  } else if (x->had_event || x->result != CURLE_OK) {
+    fail_cut(x);
+  } else if (x->received == 0) {
+    oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
+  } else {
+    fail_quoting(x, OAI_PROTOCOL, "bad_response", body_of(x));
+  }
+}
+
+/* Called once the transfer is over and all that came was read. */
+void oai_exchange_judge(oai_exchange *x) {
+  if (x->over)
+    oai_exchange_fail(x, OAI_TOO_LARGE, "too_large");
+  else if (x->headers_over)
+    oai_exchange_fail(x, OAI_PROTOCOL, "header_too_large");
+  else if (x->nul_header)
+    fail_quoting(x, OAI_PROTOCOL, "bad_response",
+                 (oai_slice){"a NUL byte in a header", 22});
+  else if (!x->headers_done) {
+    if (oai_exchange_failing(x)) oai_exchange_transport_failure(x, x->failure);
+    oai_exchange_end(x);
+  } else if (x->status >= 400) {
+    if (oai_exchange_failing(x))
+      oai_apierror_read(x->failure, x->status, body_of(x), key_of(x));
+    oai_exchange_end(x);
+  } else if (x->status >= 300)
+    oai_exchange_fail(x, OAI_PROTOCOL, "redirect");
+  else if (x->mode == OAI_BODY_STREAM)
+    judge_stream(x);
+  else
+    judge_whole(x);
+}

@@ -35,9 +35,9 @@ end
 
 -- Runs a Lua file with the environment pointing at a bot of its own; returns
 -- what it wrote, and its exit code.
-local function run(path)
-  local command = ("OPENAI_BASE_URL=http://127.0.0.1:%d/v1 '%s' spec/support/offline.lua '%s' 2>&1 </dev/null;"
-    .. ' echo "exit $?"'):format(free_port(), interpreter(), path)
+local function run(path, input)
+  local command = ("OPENAI_BASE_URL=http://127.0.0.1:%d/v1 '%s' spec/support/offline.lua '%s' 2>&1 <'%s';"
+    .. ' echo "exit $?"'):format(free_port(), interpreter(), path, input or "/dev/null")
   local pipe = assert(io.popen(command))
   local out = pipe:read "*a"
   pipe:close()
@@ -84,4 +84,35 @@ describe("the examples", function()
       assert.truthy(out:find "%w")
     end)
   end
+end)
+
+describe("the terminal chat without a terminal", function()
+  local function answer(text)
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+    local out, code = run("examples/chat.lua", path)
+    os.remove(path)
+    return out, code
+  end
+
+  it("answers each line with one request, and no other", function()
+    local out, code = answer "hello\n\nI am sad\n"
+    assert.equal(0, code)
+    assert.truthy(out:find "^Hello!" and out:find "\nI am sorry")
+    assert.truthy(out:find("\n2 requests\n", 1, true), out)
+  end)
+
+  it("sends nothing when there is no line", function()
+    local out, code = answer ""
+    assert.equal(0, code)
+    assert.truthy(out:find("\n0 requests\n", 1, true), out)
+  end)
+
+  it("shows what would command the terminal instead of obeying it", function()
+    local out = answer "say a\27[31mb\226\128\174c\194\155d\n"
+    assert.truthy(out:find([[a\x1B[31mb\u{202E}c\u{009B}d]], 1, true), out)
+    assert.is_nil(out:find "\27")
+  end)
 end)

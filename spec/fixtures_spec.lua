@@ -61,7 +61,9 @@ local function check_all(how)
     local body = files.read(files.streams .. row.file)
     local reply, err, heard = run(body, how(body, i))
     local difference = expect.differs(row, reply, err)
-    if not difference and heard ~= (reply and reply.text or row.text) then difference = "the pieces are not the text" end
+    if not difference and heard ~= (reply and reply.text or row.text) then
+      difference = "the pieces are not the text"
+    end
     if difference then wrong[#wrong + 1] = row.file .. ": " .. difference else right = right + 1 end
   end
   print(("fixture streams: %d of %d"):format(right, #rows))

@@ -350,7 +350,8 @@ static void push_reply(lua_State *L, const oai_exchange *x) {
   lua_setfield(L, -2, "timing");
 }
 
-static void push_failure(lua_State *L, const oai_failure *f) {
+static void push_failure(lua_State *L, const oai_exchange *x) {
+  const oai_failure *f = oai_exchange_failure(x);
   lua_createtable(L, 0, 10);
   set_string(L, "kind", oai_kind_name(f->kind));
   set_string(L, "code", f->code);
@@ -359,7 +360,7 @@ static void push_failure(lua_State *L, const oai_failure *f) {
   set_string(L, "phase", oai_phase_name(f->phase));
   set_string(L, "detail", f->text);
   if (f->status) set_number(L, "status", f->status);
-  lua_pushboolean(L, f->retryable);
+  lua_pushboolean(L, oai_failure_retryable(f) && !oai_exchange_has_content(x));
   lua_setfield(L, -2, "retryable");
 }
 
@@ -369,10 +370,9 @@ static int exchange_result(lua_State *L) {
   oai_core_exchange *c = check(L);
   if (!c->over) drain(L, c);
   if (!c->over) return luaL_error(L, "the exchange is not done");
-  const oai_failure *f = oai_exchange_failure(c->x);
   push_reply(L, c->x);
-  if (!f) return 1;
-  push_failure(L, f);
+  if (!oai_exchange_failure(c->x)) return 1;
+  push_failure(L, c->x);
   return 2;
 }
 

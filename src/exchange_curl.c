@@ -20,11 +20,11 @@ static size_t on_read(char *out, size_t size, size_t n, void *arg) {
   size_t room = size * n, done = 0;
   while (done < room && x->part < x->nparts) {
     const oai_slice *p = &x->parts[x->part];
-    size_t take = p->n - x->offset;
-    if (take > room - done) take = room - done;
-    memcpy(out + done, p->p + x->offset, take);
-    done += take;
-    x->offset += take;
+    size_t piece = p->n - x->offset;
+    if (piece > room - done) piece = room - done;
+    memcpy(out + done, p->p + x->offset, piece);
+    done += piece;
+    x->offset += piece;
     if (x->offset == p->n) x->part++, x->offset = 0;
   }
   return done;

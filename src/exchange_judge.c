@@ -22,9 +22,6 @@ void oai_exchange_end(oai_exchange *x) {
   if (x->ended) return;
   x->ended = true;
   x->ended_at = oai_now();
-  if (x->failure)
-    x->failure->retryable =
-        oai_failure_retryable(x->failure) && x->first_content_at < 0;
   oai_exchange_close_socket(x);
   oai_exchange_set_ready(x, true);
 }
@@ -137,20 +134,18 @@ static void judge_whole(oai_exchange *x) {
 }
 
 /* The last event may lack its blank line: it counts when it reads well. */
-static bool read_leftover(oai_exchange *x) {
+static void read_leftover(oai_exchange *x) {
   oai_sse_event event;
-  if (!oai_sse_finish(&x->sse, &event)) return false;
+  if (!oai_sse_finish(&x->sse, &event)) return;
   x->had_event = true;
-  if (!oai_exchange_read(x, &event)) return x->ended && !x->failure;
-  return true;
+  oai_exchange_read(x, &event);
+  if (x->failure && x->failure->kind == OAI_PROTOCOL) fail_cut(x);
 }
 
 static void judge_stream(oai_exchange *x) {
-  oai_slice error = {x->sse.error.p, x->sse.error.n};
   read_leftover(x);
-  if (x->ended && x->failure && x->failure->kind == OAI_PROTOCOL) fail_cut(x);
   if (x->ended) return;
-  error = (oai_slice){x->sse.error.p, x->sse.error.n};
+  oai_slice error = {x->sse.error.p, x->sse.error.n};
   if (error.n) {
     if (oai_exchange_failing(x))
       oai_apierror_read(x->failure, x->status, error, key_of(x));

@@ -47,7 +47,6 @@ typedef struct oai_failure {
   oai_kind kind;
   oai_phase phase; /* with OAI_TIMEOUT */
   int status;      /* HTTP status of the answer, 0 when there was none */
-  bool retryable;  /* by kind and status alone; the policy has the last word */
   bool in_band;    /* said inside a 200 answer */
   char code[64];   /* the peer's code, or ours (FAULTS.md) */
   char type[64];   /* the peer's error type */

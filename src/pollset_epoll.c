@@ -47,7 +47,8 @@ void oai_pollset_free(oai_pollset *p) {
 
 bool oai_pollset_set(oai_pollset *p, int fd, int what) {
   struct epoll_event ev = {0};
-  ev.events = (what & OAI_IN ? EPOLLIN : 0u) | (what & OAI_OUT ? EPOLLOUT : 0u);
+  ev.events =
+      ((what & OAI_IN) ? EPOLLIN : 0u) | ((what & OAI_OUT) ? EPOLLOUT : 0u);
   ev.data.fd = fd;
   if (what == 0) {
     /* the number may be closed already; then it left the set by itself */
@@ -69,8 +70,8 @@ int oai_pollset_wait(oai_pollset *p, double seconds, oai_ready *out, int max) {
     if (fd == p->timer || fd == p->event) continue;
     out[kept].fd = fd;
     out[kept].what =
-        (ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) ? OAI_IN : 0) |
-        (ev[i].events & EPOLLOUT ? OAI_OUT : 0);
+        ((ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ? OAI_IN : 0) |
+        ((ev[i].events & EPOLLOUT) ? OAI_OUT : 0);
     kept++;
   }
   return kept;

@@ -224,7 +224,7 @@ static void apply_fragment(oai_chat *c, oai_choice *choice, const fragment *f,
 static void read_call(oai_chat *c, oai_choice *choice) {
   fragment f;
   oai_scan_str key;
-  const char *from = c->s.p;
+  const char *from;
   memset(&f, 0, sizeof f);
   if (oai_scan_peek(&c->s) != '{') {
     oai_scan_skip(&c->s, NULL);

@@ -78,6 +78,7 @@ function M.start(core, parts, options)
     model = options.model, attempts = {},
   }, Call)
   if call.hooks or call.log then
+    call.text, call.next = Call.first_text, Call.first_next
     notify(call, "request", { model = call.model, origin = call.origin, stream = options.stream or false })
     notify(call, "attempt", { number = 1, model = call.model, origin = call.origin })
   end
@@ -105,6 +106,23 @@ function Call:next()
     if exchange:done() then return nil end
     wait.ready(exchange)
   end
+end
+
+-- The same for those who are told of the first content: then the plain ones.
+function Call:first_text()
+  local text = Call.text(self)
+  self.text, self.next = nil, nil
+  if text then notify(self, "first_content", { kind = "text" }) end
+  return text
+end
+
+local CONTENT = { text = true, reasoning = true, refusal = true, tool_call = true }
+
+function Call:first_next()
+  local kind, a, b, c, d, e, f = Call.next(self)
+  if not kind or CONTENT[kind] then self.text, self.next = nil, nil end
+  if CONTENT[kind] then notify(self, "first_content", { kind = kind }) end
+  return kind, a, b, c, d, e, f
 end
 
 --- Reads on to the end, handing nothing out.

@@ -274,7 +274,7 @@ end
 --- @return oaichat.Error|nil err err.input has the messages that were not taken
 function Session:send(input, opts)
   local call, err, finish = begin(self, input, opts, false)
-  local reply
+  local reply, _
   if call then
     call:drain()
     reply, _, err = call:result()

@@ -12,15 +12,18 @@ local Stream = {}
 Stream.__index = Stream
 Stream.__name = "oaichat.Stream"
 
--- The first pull chooses the view. _exchange is set for the view `next` alone, so
--- that its hot path asks one question.
+-- The first pull chooses the view.
 local function choose(stream, view)
   if stream._view == view then return end
   if stream._view then
     error(("this stream is read by %s; a view cannot be changed"):format(stream._view), 3)
   end
   stream._view = view
-  if view == "next" and stream._call then stream._exchange = stream._call.exchange end
+end
+
+-- From the first piece on, the hot path goes straight to the exchange.
+local function hasten(stream)
+  stream._exchange = stream._call.exchange
 end
 
 -- The turn is over: reply or err, kept for result().
@@ -39,16 +42,19 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err err.partial is the reply so far
 function Stream:next()
-  local exchange = self._exchange
+  local exchange = self._exchange -- set in the view `next` alone
   local text = exchange and exchange:text()
   if text then return text end
-  choose(self, "next")
+  if self._view ~= "next" then choose(self, "next") end
   local call = self._call
   if call then
     self._waiting = true
     text = call:text()
     self._waiting = false
-    if text then return text end
+    if text then
+      hasten(self)
+      return text
+    end
     settle(self)
   end
   if self._err then return errors.fail(self._err) end

@@ -1,0 +1,204 @@
+---@meta oaichat.core
+--- LuaLS definitions of the C module. Never loaded; core_spec.lua holds its names
+--- against the live module.
+
+---@class oaichat.core
+local core = {}
+
+---@class oaichat.core.Failure what the C core knows of a failure
+---@field kind string see oaichat.Error
+---@field code string|nil
+---@field status integer|nil
+---@field type string|nil the provider's error type
+---@field param string|nil
+---@field phase string|nil
+---@field detail string|nil the provider's words: masked, cut at 300 bytes, escaped
+---@field retryable boolean
+
+--- The engine of this Lua state, or a new one.
+---@param fresh? boolean
+---@return oaichat.core.Engine
+function core.engine(fresh) end
+
+--- A session of the core: an endpoint with its key, deadlines (seconds) and caps.
+---@param options { base_url: string, api_key?: string|false, wire?: string, path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, engine?: oaichat.core.Engine }
+---@return oaichat.core.Session|nil session
+---@return string|nil message
+---@return table|nil err kind "config"
+function core.new(options) end
+
+--- A parser of text/event-stream (WHATWG HTML 9.2.6).
+---@param options? { max_event_bytes?: integer } 16e6 by default
+---@return oaichat.core.Sse
+function core.sse(options) end
+
+--- A listener on loopback or a unix socket, for demos and tests.
+---@param options? { host?: string, port?: integer, path?: string }
+---@return oaichat.core.Listener|nil listener
+---@return string|nil message
+function core.listen(options) end
+
+---@return number seconds on the monotonic clock
+function core.now() end
+
+---@param fd integer
+---@return boolean
+function core.isatty(fd) end
+
+--- RFC 4648, section 4.
+---@param bytes string
+---@return string
+function core.base64(bytes) end
+
+---@return string curl, string|nil tls versions in use
+function core.curl_version() end
+
+--- C objects that are not closed, by class name.
+---@return table<string, integer>
+function core.live() end
+
+--- Behind oaichat.json.
+---@param text string
+---@param max_depth? integer
+---@return any value, string|nil message, integer|nil position, string|nil code
+function core.json_decode(text, max_depth) end
+
+---@param value any
+---@param max_depth? integer
+---@return string|nil text, string|nil message, string|nil path
+function core.json_encode(value, max_depth) end
+
+---@param value any
+---@return boolean
+function core.json_is_array(value) end
+
+---@type lightuserdata
+core.json_null = nil
+---@type table
+core.json_array_mt = nil
+---@type table
+core.json_object_mt = nil
+---@type table
+core.json_markers = nil
+
+---@class oaichat.core.Engine
+local Engine = {}
+---@return integer|nil descriptor readable while there is work
+function Engine:fd() end
+---@return number|nil seconds until step has timed work; nil: none
+function Engine:timeout() end
+--- Does what is due; never sleeps.
+---@param budget? number seconds
+function Engine:step(budget) end
+--- Sleeps until there is work or something to pull.
+---@param seconds? number
+function Engine:wait(seconds) end
+---@return integer
+function Engine:transfers() end
+--- wait also ends when fd is readable.
+---@param fd integer
+---@return boolean
+function Engine:watch(fd) end
+---@param fd integer
+---@return boolean
+function Engine:unwatch(fd) end
+function Engine:close() end
+
+---@class oaichat.core.Session
+local Session = {}
+--- Starts an exchange for a whole answer.
+---@param body string|string[]
+---@param options? { timeouts?: table<string, number>, deadline?: number, headers?: table<string, string> }
+---@return oaichat.core.Exchange|nil exchange, string|nil message, table|nil err
+function Session:send(body, options) end
+--- Starts an exchange for events.
+---@param body string|string[]
+---@param options? table as for send
+---@return oaichat.core.Exchange|nil exchange, string|nil message, table|nil err
+function Session:stream(body, options) end
+---@return string "scheme://host:port"
+function Session:origin() end
+function Session:close() end
+
+---@class oaichat.core.Exchange one attempt
+local Exchange = {}
+--- What came next, or nothing when nothing is there now.
+---@return "text"|"reasoning"|"refusal"|"tool_call"|"usage"|"finish"|"chunk"|nil kind
+---@return any ... see core_exchange.c
+function Exchange:next() end
+---@return string|nil piece of the first choice's text
+function Exchange:text() end
+--- From now on next gives the events' raw data.
+function Exchange:chunks() end
+--- Reads and drops what there is.
+---@return boolean done
+function Exchange:drain() end
+---@return boolean something can be pulled
+function Exchange:ready() end
+--- Sleeps until something happened on the engine, and does it.
+---@param seconds? number
+---@return boolean ready
+function Exchange:wait(seconds) end
+---@return boolean done ended, and nothing is left to pull
+function Exchange:done() end
+--- The reply so far, whole without a failure. Raises before the end.
+---@return table reply, oaichat.core.Failure|nil failure
+function Exchange:result() end
+--- Ends it; the socket is closed at once.
+function Exchange:cancel() end
+---@param name string
+---@return string|nil value of the final answer's header
+function Exchange:header(name) end
+function Exchange:close() end
+
+---@class oaichat.core.Sse
+local Sse = {}
+---@param bytes string
+---@return oaichat.core.Sse|nil parser nil once an event passes the cap
+---@return string|nil message, table|nil err
+function Sse:feed(bytes) end
+---@return string|nil data, string|nil event nil = "message"
+---@return string|nil id, number|nil retry ms
+function Sse:next() end
+--- The event that the end of the stream cut before its blank line.
+---@return string|nil data, string|nil event, string|nil id, number|nil retry
+function Sse:finish() end
+function Sse:close() end
+
+---@class oaichat.core.Listener
+local Listener = {}
+---@return integer
+function Listener:port() end
+---@return integer|nil
+function Listener:fd() end
+---@return number|nil seconds
+function Listener:timeout() end
+--- Does what is due; never sleeps.
+function Listener:step() end
+---@return oaichat.core.Peer|nil a new connection
+function Listener:accept() end
+---@return oaichat.core.Peer|nil the next with something to read
+function Listener:ready() end
+function Listener:close() end
+
+---@class oaichat.core.Peer
+local Peer = {}
+---@return string|nil bytes "" none yet, nil the client closed its side
+function Peer:read() end
+---@param bytes string
+---@param piece? integer bytes a step
+function Peer:write(bytes, piece) end
+---@param seconds number
+function Peer:pause(seconds) end
+---@param on boolean stops reading
+function Peer:hold(on) end
+function Peer:shutdown() end
+function Peer:reset() end
+function Peer:abort() end
+function Peer:close() end
+---@return integer
+function Peer:pending() end
+---@return boolean
+function Peer:closed() end
+
+return core

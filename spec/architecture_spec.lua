@@ -1,0 +1,166 @@
+--- The levels of CONTRIBUTING.md, held: a file includes or requires only files of
+-- lower levels; what knows curl does not know Lua, and the reverse; each file says
+-- in its first line what it is.
+
+local C_LEVELS = {
+  buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, pollset = 0, listen_port = 0,
+  sse = 1, apierror = 1, pattern = 1, endpoint = 1, engine = 1, listen = 1,
+  delta = 2,
+  wire = 3,
+  exchange = 4,
+  core = 5, compat = 5,
+}
+
+local LUA_LEVELS = {
+  core = 0, errors = 0,
+  json = 1, options = 1,
+  wait = 2, message = 2, reply = 2,
+  ["wire/chat"] = 3,
+  attempts = 4, stream = 5,
+  session = 6,
+  testing = 7, ["testing/http"] = 6,
+  init = 8,
+}
+
+local function lines_of(command)
+  local out, pipe = {}, assert(io.popen(command))
+  for line in pipe:lines() do out[#out + 1] = line end
+  pipe:close()
+  return out
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- A file belongs to the module with the longest name that begins its own:
+-- exchange_curl.c to exchange, wire_chat.c to wire.
+local function c_module(name)
+  local best
+  for module in pairs(C_LEVELS) do
+    local mine = name == module or name:sub(1, #module + 1) == module .. "_"
+    if mine and (not best or #module > #best) then best = module end
+  end
+  return best
+end
+
+local sources = lines_of "ls src/*.c src/*.h"
+local modules = lines_of "find lua/oaichat -name '*.lua' -not -path '*/meta/*' | sort"
+
+local function c_arrows(path)
+  local from = c_module(path:match "([^/]+)%.[ch]$")
+  local wrong = {}
+  for header in read(path):gmatch '#include "([^"]+)%.h"' do
+    local to = c_module(header)
+    if not to then
+      wrong[#wrong + 1] = path .. " includes " .. header .. ", which has no level"
+    elseif to ~= from and C_LEVELS[to] >= C_LEVELS[from]
+      and not (C_LEVELS[to] == 0 and C_LEVELS[from] == 0)
+      and not (from == "core" and to == "compat") then
+      wrong[#wrong + 1] = ("%s (level %d) includes %s (level %d)"):format(path, C_LEVELS[from], header, C_LEVELS[to])
+    end
+  end
+  return wrong
+end
+
+local function lua_name(path)
+  return path:match "^lua/oaichat/(.+)%.lua$"
+end
+
+local function lua_arrows(path)
+  local from, wrong = lua_name(path), {}
+  for required in read(path):gsub("%-%-[^\n]*", ""):gmatch 'require%s*%(?%s*"oaichat%.?([^"]*)"' do
+    local to = required == "" and "init" or required:gsub("%.", "/")
+    if not LUA_LEVELS[to] then
+      wrong[#wrong + 1] = path .. " requires " .. to .. ", which has no level"
+    elseif LUA_LEVELS[to] >= LUA_LEVELS[from] then
+      wrong[#wrong + 1] = ("%s (level %d) requires %s (level %d)"):format(path, LUA_LEVELS[from], to, LUA_LEVELS[to])
+    end
+  end
+  return wrong
+end
+
+local function collect(paths, check)
+  local wrong = {}
+  for _, path in ipairs(paths) do
+    for _, one in ipairs(check(path)) do wrong[#wrong + 1] = one end
+  end
+  return wrong
+end
+
+describe("the architecture", function()
+  it("has a level for every file", function()
+    assert.is_true(#sources > 20 and #modules > 8)
+    for _, path in ipairs(sources) do assert.is_truthy(c_module(path:match "([^/]+)%.[ch]$"), path) end
+    for _, path in ipairs(modules) do assert.is_truthy(LUA_LEVELS[lua_name(path)], path) end
+  end)
+
+  it("has no C arrow that points up", function()
+    assert.same({}, collect(sources, c_arrows))
+  end)
+
+  it("has no Lua arrow that points up", function()
+    assert.same({}, collect(modules, lua_arrows))
+  end)
+
+  it("keeps Lua in the face and curl out of it", function()
+    for _, path in ipairs(sources) do
+      local text, name = read(path), path:match "([^/]+)%.[ch]$"
+      local face = c_module(name) == "core" or name == "compat"
+      assert.is_true(face or not text:match "#include <lua", path .. " includes Lua")
+      local curl = { endpoint = true, engine = true, exchange = true }
+      local knows = text:match "#include <curl" ~= nil
+      local allowed = curl[c_module(name)] or name == "core" -- curl_global_init
+      assert.is_true(allowed or not knows, path .. " includes curl")
+    end
+  end)
+
+  it("never calls Lua from a file with curl's callbacks", function()
+    for _, path in ipairs(sources) do
+      local text = read(path)
+      if text:find "WRITEFUNCTION" then assert.is_nil(text:match "lua_State", path) end
+    end
+  end)
+
+  it("wires levels together in init.lua alone", function()
+    for _, path in ipairs(modules) do
+      if lua_name(path) ~= "init" then
+        assert.is_nil(read(path):match 'require%s*%(?%s*"oaichat"', path)
+      end
+    end
+  end)
+
+  it("says in the first lines of each file what it is", function()
+    for _, path in ipairs(sources) do
+      local name = path:match "([^/]+)%.[ch]$"
+      assert.is_truthy(read(path):match("^/%* ?[^\n]*" .. name:gsub("_.*", "")), path)
+    end
+    for _, path in ipairs(modules) do assert.is_truthy(read(path):match "^%-%-%- %S+", path) end
+  end)
+
+  it("keeps files below 400 lines", function()
+    for _, list in ipairs { sources, modules } do
+      for _, path in ipairs(list) do
+        local _, n = read(path):gsub("\n", "")
+        assert.is_true(n <= 400, ("%s has %d lines"):format(path, n))
+      end
+    end
+  end)
+
+  it("has no mutable global in C", function()
+    -- `static` or file-level variables are const, but for the once-flag of curl
+    local wrong = {}
+    for _, path in ipairs(sources) do
+      for line in read(path):gmatch "[^\n]+" do
+        local declared = line:match "^%s*static%s+(.*[;={%[])%s*$" or line:match "^static%s+(.-)%s*=%s"
+        if declared and not declared:find "%(" and not declared:find "const" and not declared:find "pthread_once_t" then
+          wrong[#wrong + 1] = path .. ": " .. line
+        end
+      end
+    end
+    assert.same({}, wrong)
+  end)
+end)

@@ -184,6 +184,11 @@ build-asan/c/obj/%.o: src/%.c
 
 .PRECIOUS: build-asan/c/obj/%.o $(OUT)/obj/%.o
 
+##@ Measure
+.PHONY: bench
+bench: ## CPU a chunk, a request, a turn against bare libcurl (needs ../shared/bench)
+	@sh bench/run.sh
+
 ##@ Quality
 .PHONY: check
 check: ## clang-format, cppcheck, luacheck: zero warnings

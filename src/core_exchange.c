@@ -359,7 +359,10 @@ static void push_failure(lua_State *L, const oai_exchange *x) {
   set_string(L, "param", f->param);
   set_string(L, "phase", oai_phase_name(f->phase));
   set_string(L, "detail", f->text);
-  if (f->status) set_number(L, "status", f->status);
+  if (f->status) {
+    lua_pushinteger(L, f->status);
+    lua_setfield(L, -2, "status");
+  }
   lua_pushboolean(L, oai_failure_retryable(f) && !oai_exchange_has_content(x));
   lua_setfield(L, -2, "retryable");
 }

@@ -101,6 +101,15 @@ static void fail_cut(oai_exchange *x) {
                                             : "stream_interrupted");
 }
 
+/* What the server sent instead: its media type, and how it begins. */
+static void quote_body(oai_exchange *x) {
+  oai_slice type = oai_exchange_header(x, "content-type");
+  oai_failure *f = x->failure;
+  if (!f) return;
+  if (type.p) oai_failure_field(f->type, sizeof f->type, type.p, type.n);
+  if (!f->text[0]) oai_failure_quote(f, body_of(x), key_of(x));
+}
+
 static void judge_whole(oai_exchange *x) {
   if (x->result == CURLE_BAD_CONTENT_ENCODING ||
       (x->body.n == 0 && x->result != CURLE_OK)) {
@@ -127,8 +136,7 @@ static void judge_whole(oai_exchange *x) {
   } else if (x->result != CURLE_OK && x->failure->kind == OAI_PROTOCOL) {
     fail_cut(x);
   } else {
-    if (x->failure->kind == OAI_PROTOCOL && !x->failure->text[0])
-      oai_failure_quote(x->failure, body_of(x), key_of(x));
+    if (x->failure->kind == OAI_PROTOCOL) quote_body(x);
     oai_exchange_end(x);
   }
 }
@@ -157,7 +165,8 @@ static void judge_stream(oai_exchange *x) {
   } else if (x->received == 0) {
     oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
   } else {
-    fail_quoting(x, OAI_PROTOCOL, "bad_response", body_of(x));
+    oai_exchange_fail(x, OAI_PROTOCOL, "bad_response");
+    quote_body(x);
   }
 }
 

@@ -89,6 +89,7 @@ static size_t key_like(const char *p, size_t n) {
     while (i < n && (isalnum((unsigned char)p[i]) || strchr("-_.+/=", p[i])) &&
            p[i])
       i++;
+    while (i > from && strchr(".=/", p[i - 1])) i--; /* a sentence's end */
     if (i - from >= 8) return i;
   }
   return 0;

@@ -263,7 +263,7 @@ static oai_read chat_body(oai_reader *r, oai_slice body) {
   c.r = r;
   oai_read read = read_object(&c, body);
   if (read == OAI_READ_FAILED && r->failure->kind == OAI_PROTOCOL)
-    oai_failure_set(r->failure, OAI_PROTOCOL, "bad_response");
+    return fail(r, OAI_PROTOCOL, "bad_response");
   if (read != OAI_READ_MORE) return read;
   if (c.choices) return OAI_READ_DONE;
   /* {"detail": …} and the like: no completion, so what it says is why */

@@ -93,6 +93,8 @@ local function sentence(fields)
     or "the request failed"
   if fields.status and fields.status >= 300 then
     text = ("%s (HTTP %d)"):format(text, fields.status)
+  elseif fields.code == "bad_response" and fields.type then
+    text = ("%s (%s)"):format(text, fields.type)
   end
   return text
 end

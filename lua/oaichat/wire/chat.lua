@@ -60,8 +60,9 @@ local function encode_message(message, origin, position)
   if text then return text end
   local bytes, why, err = json.encode(wire_message(message, origin))
   if not bytes then
-    err.path = ("messages[%d]%s"):format(position, err.path and err.path ~= "" and "." .. err.path or "")
-    err.message = ("%s (at %s)"):format(why, err.path)
+    local dot = err.path ~= "" and "." or ""
+    err.path = ("messages[%d]%s%s"):format(position, dot, err.path)
+    err.message = ("messages[%d]%s%s"):format(position, dot == "" and ": " or ".", why)
     err.safe_message = err.message
     return nil, err.message, err
   end

@@ -38,7 +38,7 @@ describe("the C module", function()
     local sse = core.sse()
     local live = {
       core = core, Engine = core.engine(), Session = session, Exchange = exchange, Sse = sse,
-      Listener = listener, Peer = peer,
+      Listener = listener, Peer = peer, Timer = core.engine():timer(1),
     }
     for class, object in pairs(live) do
       local mt = getmetatable(object)

@@ -19,8 +19,9 @@
 
 /* ---- live objects a class ----------------------------------------------- */
 
-static const char *const classes[] = {OAI_ENGINE, OAI_SESSION,  OAI_EXCHANGE,
-                                      OAI_SSE,    OAI_LISTENER, OAI_PEER};
+static const char *const classes[] = {OAI_ENGINE, OAI_SESSION, OAI_EXCHANGE,
+                                      OAI_SSE,    OAI_TIMER,   OAI_LISTENER,
+                                      OAI_PEER};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 
 /* Its address is the registry key of the counters. */
@@ -192,6 +193,7 @@ int luaopen_oaichat_core(lua_State *L) {
   oai_open_session(L);
   oai_open_exchange(L);
   oai_open_sse(L);
+  oai_open_timer(L);
   oai_open_json(L);
   oai_open_listen(L);
   return 1;

@@ -12,6 +12,7 @@
 #define OAI_SESSION "oaichat.core.session"
 #define OAI_EXCHANGE "oaichat.exchange"
 #define OAI_SSE "oaichat.sse"
+#define OAI_TIMER "oaichat.timer"
 #define OAI_LISTENER "oaichat.listener"
 #define OAI_PEER "oaichat.peer"
 
@@ -37,6 +38,7 @@ void oai_open_engine(lua_State *L);
 void oai_open_session(lua_State *L);
 void oai_open_exchange(lua_State *L);
 void oai_open_sse(lua_State *L);
+void oai_open_timer(lua_State *L);
 void oai_open_json(lua_State *L);
 void oai_open_listen(lua_State *L);
 

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include "core_objects.h"
+#include "pollset.h"
 
 static const char default_key = 0;
 
@@ -84,6 +85,32 @@ static int engine_transfers(lua_State *L) {
   return 1;
 }
 
+/* engine:pop() -> id of the next thing that is ready, taken off the list | nil
+ */
+static int engine_pop(lua_State *L) {
+  oai_waitable *w = oai_engine_pop(check(L));
+  if (w)
+    lua_pushlightuserdata(L, w);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+/* engine:budget([seconds]): what may be handed out from now on; nil: no limit
+ */
+static int engine_budget(lua_State *L) {
+  oai_engine *e = check(L);
+  double s = seconds(L, 2, -1);
+  oai_engine_stop_at(e, s < 0 ? -1 : oai_now() + s);
+  return 0;
+}
+
+/* engine:spent() -> the budget is used up */
+static int engine_spent(lua_State *L) {
+  lua_pushboolean(L, oai_engine_spent(check(L)));
+  return 1;
+}
+
 static int watch(lua_State *L, bool on) {
   oai_engine *e = check(L);
   int fd = (int)luaL_checkinteger(L, 2);
@@ -112,6 +139,10 @@ static const luaL_Reg methods[] = {{"fd", engine_fd},
                                    {"wait", engine_wait},
                                    {"watch", engine_watch},
                                    {"unwatch", engine_unwatch},
+                                   {"pop", engine_pop},
+                                   {"budget", engine_budget},
+                                   {"spent", engine_spent},
+                                   {"timer", oai_timer_push},
                                    {"close", engine_close},
                                    {"transfers", engine_transfers},
                                    {NULL, NULL}};

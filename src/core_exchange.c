@@ -207,11 +207,25 @@ static int exchange_ready(lua_State *L) {
   return 1;
 }
 
+/* exchange:id() -> what engine:pop() gives when there is something to pull */
+static int exchange_id(lua_State *L) {
+  lua_pushlightuserdata(L, oai_exchange_waitable(check(L)->x));
+  return 1;
+}
+
+/* exchange:relist(): who pulled leaves the rest for a later engine:pop() */
+static int exchange_relist(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  oai_engine_relist(c->engine, oai_exchange_waitable(c->x));
+  return 0;
+}
+
 /* exchange:wait([seconds]) -> ready: sleeps until something happened on the
  * engine, does it, and says whether it was for this exchange */
 static int exchange_wait(lua_State *L) {
   oai_core_exchange *c = check(L);
   double seconds = luaL_optnumber(L, 2, -1);
+  oai_engine_stop_at(c->engine, -1); /* who blocks has no frame to keep */
   if (!c->over && !oai_exchange_ready(c->x)) {
     oai_engine_wait(c->engine, seconds, false);
     oai_engine_step(c->engine, -1);
@@ -245,137 +259,15 @@ static int exchange_header(lua_State *L) {
   return 1;
 }
 
-/* ---- result ------------------------------------------------------------- */
-
-static void set_buf(lua_State *L, const char *name, const oai_buf *b) {
-  if (!b->n) return;
-  push_buf(L, b);
-  lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *text) {
-  if (!text || !*text) return;
-  lua_pushstring(L, text);
-  lua_setfield(L, -2, name);
-}
-
-static void set_number(lua_State *L, const char *name, double value) {
-  if (value < 0) return;
-  lua_pushnumber(L, value);
-  lua_setfield(L, -2, name);
-}
-
-/* extras = { scope, key, json, list?, scope, … }: one flat list, since hardly
- * anyone looks at them. */
-static void set_extras(lua_State *L, const oai_extra *e) {
-  static const char *const scopes[] = {"reply", "choice", "message", "call",
-                                       "function"};
-  int n = 0;
-  if (!e) return;
-  lua_newtable(L);
-  for (; e; e = e->next) {
-    lua_pushstring(L, scopes[e->scope]);
-    lua_rawseti(L, -2, ++n);
-    push_buf(L, &e->key);
-    lua_rawseti(L, -2, ++n);
-    push_buf(L, &e->json);
-    lua_rawseti(L, -2, ++n);
-    lua_pushboolean(L, e->list);
-    lua_rawseti(L, -2, ++n);
-  }
-  lua_setfield(L, -2, "extras");
-}
-
-static void push_calls(lua_State *L, const oai_choice *c) {
-  lua_createtable(L, (int)c->ncalls, 0);
-  for (size_t i = 0; i < c->ncalls; i++) {
-    const oai_call *call = &c->calls[i];
-    lua_createtable(L, 0, 4);
-    set_buf(L, "id", &call->id.buf);
-    push_buf(L, &call->name.buf);
-    lua_setfield(L, -2, "name");
-    if (call->arguments.buf.n)
-      push_buf(L, &call->arguments.buf);
-    else
-      lua_pushliteral(L, "{}");
-    lua_setfield(L, -2, "arguments");
-    set_extras(L, call->extras);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-}
-
-static void push_choice(lua_State *L, const oai_choice *c) {
-  static const char *const fields[] = {
-      NULL, "reasoning_content", "reasoning", "reasoning_text", NULL, NULL};
-  lua_createtable(L, 0, 6);
-  lua_pushinteger(L, c->index);
-  lua_setfield(L, -2, "index");
-  push_buf(L, &c->text.buf);
-  lua_setfield(L, -2, "text");
-  set_buf(L, "reasoning", &c->reasoning.buf);
-  set_buf(L, "refusal", &c->refusal.buf);
-  set_buf(L, "finish_reason", &c->finish);
-  set_string(L, "reasoning_field", fields[c->reasoning_field]);
-  push_calls(L, c);
-  lua_setfield(L, -2, "tool_calls");
-  set_extras(L, c->extras);
-}
-
-static void push_timing(lua_State *L, const oai_exchange *x) {
-  oai_timing t = oai_exchange_timing(x);
-  lua_createtable(L, 0, 4);
-  set_number(L, "connect", t.connect);
-  set_number(L, "first_byte", t.first_byte);
-  set_number(L, "first_content", t.first_content);
-  set_number(L, "total", t.total);
-}
-
-static void push_reply(lua_State *L, const oai_exchange *x) {
-  const oai_delta *d = oai_exchange_delta(x);
-  lua_createtable(L, 0, 8);
-  set_buf(L, "id", &d->id);
-  set_buf(L, "model", &d->model);
-  if (d->usage.n) {
-    oai_json_push(L, d->usage.p, d->usage.n);
-    lua_setfield(L, -2, "usage");
-  }
-  lua_createtable(L, (int)d->nchoices, 0);
-  for (size_t i = 0; i < d->nchoices; i++) {
-    push_choice(L, &d->choices[i]);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  lua_setfield(L, -2, "choices");
-  set_extras(L, d->extras);
-  push_timing(L, x);
-  lua_setfield(L, -2, "timing");
-}
-
-static void push_failure(lua_State *L, const oai_exchange *x) {
-  const oai_failure *f = oai_exchange_failure(x);
-  lua_createtable(L, 0, 10);
-  set_string(L, "kind", oai_kind_name(f->kind));
-  set_string(L, "code", f->code);
-  set_string(L, "type", f->type);
-  set_string(L, "param", f->param);
-  set_string(L, "phase", oai_phase_name(f->phase));
-  set_string(L, "detail", f->text);
-  if (f->status) {
-    lua_pushinteger(L, f->status);
-    lua_setfield(L, -2, "status");
-  }
-  lua_pushboolean(L, oai_failure_retryable(f) && !oai_exchange_has_content(x));
-  lua_setfield(L, -2, "retryable");
-}
-
 /* exchange:result() -> reply, failure: the reply so far, whole when there is no
  * failure. Drains; raises before the end. */
 static int exchange_result(lua_State *L) {
   oai_core_exchange *c = check(L);
   if (!c->over) drain(L, c);
   if (!c->over) return luaL_error(L, "the exchange is not done");
-  push_reply(L, c->x);
+  oai_reply_push(L, c->x);
   if (!oai_exchange_failure(c->x)) return 1;
-  push_failure(L, c->x);
+  oai_failure_push(L, c->x);
   return 2;
 }
 
@@ -395,6 +287,7 @@ static const luaL_Reg methods[] = {
     {"ready", exchange_ready},   {"wait", exchange_wait},
     {"done", exchange_done},     {"result", exchange_result},
     {"cancel", exchange_cancel}, {"header", exchange_header},
+    {"id", exchange_id},         {"relist", exchange_relist},
     {"close", exchange_close},   {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {

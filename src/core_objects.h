@@ -16,9 +16,15 @@ typedef struct oai_core_session {
 
 /* Pushes the engine of this Lua state, made at the first need. */
 void oai_engine_push_default(lua_State *L);
+/* engine:timer(seconds) -> timer */
+int oai_timer_push(lua_State *L);
 /* Starts an exchange from the arguments (session, body, options) of
  * session:send or session:stream and pushes it. */
 int oai_exchange_push(lua_State *L, bool stream);
+
+/* Pushes what was assembled, and why it failed (call only when it did). */
+void oai_reply_push(lua_State *L, const oai_exchange *x);
+void oai_failure_push(lua_State *L, const oai_exchange *x);
 
 /* Reads a table of options. Unknown names and wrong types raise with the
  * name; i is the table's absolute index. */

@@ -18,7 +18,8 @@ struct oai_engine {
   size_t nheap, heap_cap;
   oai_ready ready[READY_MAX]; /* found by wait, for the next step */
   int nready;
-  long waiting; /* things to be pulled */
+  oai_waitable *first, *last; /* what is ready and not handed out */
+  double stop_at;
   size_t transfers;
   CURL *spare[SPARE_MAX]; /* reset handles: their buffers cost more */
   size_t nspare;
@@ -52,7 +53,7 @@ oai_engine *oai_engine_new(void) {
   oai_engine *e = calloc(1, sizeof *e);
   if (!e) return NULL;
   e->refs = 1;
-  e->curl_due = -1;
+  e->curl_due = e->stop_at = -1;
   e->multi = curl_multi_init();
   e->set = oai_pollset_new();
   if (!e->multi || !e->set) {
@@ -178,9 +179,48 @@ static void reap(oai_engine *e) {
   }
 }
 
-void oai_engine_ready(oai_engine *e, int by) {
-  e->waiting += by;
-  oai_pollset_signal(e->set, e->waiting > 0);
+/* ---- what is ready ------------------------------------------------------ */
+
+static void unlist(oai_engine *e, oai_waitable *w) {
+  if (!w->listed) return;
+  *(w->prev ? &w->prev->next : &e->first) = w->next;
+  *(w->next ? &w->next->prev : &e->last) = w->prev;
+  w->prev = w->next = NULL;
+  w->listed = false;
+  oai_pollset_signal(e->set, e->first != NULL);
+}
+
+void oai_engine_relist(oai_engine *e, oai_waitable *w) {
+  if (w->listed || !w->ready) return;
+  w->prev = e->last;
+  w->next = NULL;
+  *(e->last ? &e->last->next : &e->first) = w;
+  e->last = w;
+  w->listed = true;
+  oai_pollset_signal(e->set, true);
+}
+
+void oai_engine_mark(oai_engine *e, oai_waitable *w, bool ready) {
+  if (w->ready == ready) return;
+  w->ready = ready;
+  if (ready)
+    oai_engine_relist(e, w);
+  else
+    unlist(e, w);
+}
+
+oai_waitable *oai_engine_pop(oai_engine *e) {
+  oai_waitable *w = e->first;
+  if (w) unlist(e, w);
+  return w;
+}
+
+void oai_engine_stop_at(oai_engine *e, double at) {
+  e->stop_at = at;
+}
+
+bool oai_engine_spent(const oai_engine *e) {
+  return e->stop_at >= 0 && oai_now() >= e->stop_at;
 }
 
 bool oai_engine_watch(oai_engine *e, int fd, bool on) {
@@ -230,7 +270,7 @@ void oai_engine_step(oai_engine *e, double budget) {
 }
 
 static double timeout(const oai_engine *e, bool any) {
-  if (e->nready || (any && e->waiting > 0)) return 0;
+  if (e->nready || (any && e->first)) return 0;
   double due = next_due(e);
   if (due < 0) return -1;
   due -= oai_now();

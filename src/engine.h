@@ -41,9 +41,23 @@ void oai_engine_easy_done(oai_engine *e, CURL *easy);
 bool oai_engine_timer(oai_engine *e, oai_timer *t, double at);
 void oai_engine_timer_clear(oai_engine *e, oai_timer *t);
 
-/* Counts things that wait to be pulled: while there are any, the descriptor
- * stays readable and wait returns at once. */
-void oai_engine_ready(oai_engine *e, int by);
+/* Something that can be ready: an exchange with something to pull, a timer that
+ * went off. Embed it. Ready ones are listed once, in order; while any is listed
+ * the descriptor is readable and wait (with `any`) returns at once. */
+typedef struct oai_waitable {
+  struct oai_waitable *prev, *next; /* in the list */
+  bool ready, listed;
+} oai_waitable;
+
+void oai_engine_mark(oai_engine *e, oai_waitable *w, bool ready);
+/* Lists a ready one again, behind the others: whoever pulled left something. */
+void oai_engine_relist(oai_engine *e, oai_waitable *w);
+/* Takes the first off the list; NULL when it is empty. It stays ready. */
+oai_waitable *oai_engine_pop(oai_engine *e);
+
+/* Until when things may be handed out in this step; < 0: no limit. */
+void oai_engine_stop_at(oai_engine *e, double at);
+bool oai_engine_spent(const oai_engine *e);
 
 /* A host's descriptor that ends wait when it is readable. */
 bool oai_engine_watch(oai_engine *e, int fd, bool on);

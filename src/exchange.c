@@ -9,9 +9,7 @@
 #include <strings.h>
 
 void oai_exchange_set_ready(oai_exchange *x, bool ready) {
-  if (x->ready == ready) return;
-  x->ready = ready;
-  oai_engine_ready(x->engine, ready ? 1 : -1);
+  oai_engine_mark(x->engine, &x->waitable, ready);
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -70,6 +68,7 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
     bool has_op = oai_delta_next(&x->delta, op);
     if (has_op && !x->chunks) return OAI_PULL_OP;
     if (has_op) continue;
+    if (oai_engine_spent(x->engine)) return OAI_PULL_WAIT; /* still ready */
     if (x->ended) {
       if (close_delta(x)) continue;
       oai_delta_sort(&x->delta);
@@ -92,7 +91,7 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
     oai_exchange_set_ready(x, false);
     if (x->paused) {
       oai_exchange_unpause(x);
-      if (x->ready) continue;
+      if (x->waitable.ready) continue;
     }
     return OAI_PULL_WAIT;
   }
@@ -190,7 +189,11 @@ void oai_exchange_want_chunks(oai_exchange *x) {
   x->chunks = true;
 }
 bool oai_exchange_ready(const oai_exchange *x) {
-  return x->ready;
+  return x->waitable.ready;
+}
+
+oai_waitable *oai_exchange_waitable(oai_exchange *x) {
+  return &x->waitable;
 }
 bool oai_exchange_streams(const oai_exchange *x) {
   return x->stream;

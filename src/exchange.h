@@ -49,6 +49,7 @@ void oai_exchange_want_chunks(oai_exchange *x);
 oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk);
 /* Something can be pulled. */
 bool oai_exchange_ready(const oai_exchange *x);
+oai_waitable *oai_exchange_waitable(oai_exchange *x);
 bool oai_exchange_streams(const oai_exchange *x);
 /* Content (text, reasoning, refusal, tool arguments) has arrived. */
 bool oai_exchange_has_content(const oai_exchange *x);

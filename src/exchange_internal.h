@@ -21,6 +21,7 @@ enum { OAI_HEAD_MAX = 64 * 1024, OAI_ERROR_MAX = 256 * 1024 };
 struct oai_exchange {
   oai_transfer transfer; /* first: curl's private pointer leads here */
   oai_timer timer;
+  oai_waitable waitable;
   oai_engine *engine;
   oai_endpoint *endpoint;
   const oai_wire *wire;
@@ -51,7 +52,7 @@ struct oai_exchange {
   oai_delta delta;
   oai_pattern pattern;
   oai_failure *failure;
-  bool ended, proved, draining, ready, had_event, delta_ended;
+  bool ended, proved, draining, had_event, delta_ended;
   double start, total_at; /* total_at < 0: no deadline */
   double headers_at, first_content_at, content_at, finished_at, ended_at;
   double connected_at; /* < 0 until known */

@@ -95,6 +95,17 @@ function Engine:step(budget) end
 function Engine:wait(seconds) end
 ---@return integer
 function Engine:transfers() end
+--- The id of the next thing that is ready, taken off the list.
+---@return lightuserdata|nil
+function Engine:pop() end
+--- What may be handed out from now on.
+---@param seconds? number nil: no limit
+function Engine:budget(seconds) end
+---@return boolean the budget is used up
+function Engine:spent() end
+---@param seconds number
+---@return oaichat.core.Timer
+function Engine:timer(seconds) end
 --- wait also ends when fd is readable.
 ---@param fd integer
 ---@return boolean
@@ -144,12 +155,27 @@ function Exchange:done() end
 --- The reply so far, whole without a failure. Raises before the end.
 ---@return table reply, oaichat.core.Failure|nil failure
 function Exchange:result() end
+---@return lightuserdata what engine:pop() gives when there is something to pull
+function Exchange:id() end
+--- Who pulled leaves the rest for a later engine:pop().
+function Exchange:relist() end
 --- Ends it; the socket is closed at once.
 function Exchange:cancel() end
 ---@param name string
 ---@return string|nil value of the final answer's header
 function Exchange:header(name) end
 function Exchange:close() end
+
+---@class oaichat.core.Timer
+local Timer = {}
+---@return lightuserdata what engine:pop() gives when it goes off
+function Timer:id() end
+---@return boolean its time has come
+function Timer:ready() end
+---@param seconds? number
+---@return boolean ready
+function Timer:wait(seconds) end
+function Timer:close() end
 
 ---@class oaichat.core.Sse
 local Sse = {}

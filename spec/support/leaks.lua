@@ -1,0 +1,30 @@
+--- leaks: holds the number of live C objects against what it was before a spec.
+--   before_each(leaks.remember)
+--   after_each(leaks.check)
+
+local assert = require "luassert"
+local core = require "oaichat.core"
+
+local M = {}
+local before
+
+local function count()
+  collectgarbage()
+  collectgarbage()
+  local out = {}
+  for class, n in pairs(core.live()) do
+    if n ~= 0 then out[class] = n end
+  end
+  return out
+end
+
+function M.remember()
+  core.engine() -- made once, lives as long as Lua
+  before = count()
+end
+
+function M.check()
+  assert.same(before, count())
+end
+
+return M

@@ -1,0 +1,128 @@
+/* core_reply: what an exchange assembled, as Lua tables: the reply and the
+ * failure. Decides nothing. */
+#include "core_json.h"
+#include "core_objects.h"
+
+static void push_buf(lua_State *L, const oai_buf *b) {
+  lua_pushlstring(L, b->p ? b->p : "", b->n);
+}
+
+static void set_buf(lua_State *L, const char *name, const oai_buf *b) {
+  if (!b->n) return;
+  push_buf(L, b);
+  lua_setfield(L, -2, name);
+}
+
+static void set_string(lua_State *L, const char *name, const char *text) {
+  if (!text || !*text) return;
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, name);
+}
+
+static void set_number(lua_State *L, const char *name, double value) {
+  if (value < 0) return;
+  lua_pushnumber(L, value);
+  lua_setfield(L, -2, name);
+}
+
+/* extras = { scope, key, json, list?, scope, … }: one flat list, since hardly
+ * anyone looks at them. */
+static void set_extras(lua_State *L, const oai_extra *e) {
+  static const char *const scopes[] = {"reply", "choice", "message", "call",
+                                       "function"};
+  int n = 0;
+  if (!e) return;
+  lua_newtable(L);
+  for (; e; e = e->next) {
+    lua_pushstring(L, scopes[e->scope]);
+    lua_rawseti(L, -2, ++n);
+    push_buf(L, &e->key);
+    lua_rawseti(L, -2, ++n);
+    push_buf(L, &e->json);
+    lua_rawseti(L, -2, ++n);
+    lua_pushboolean(L, e->list);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_setfield(L, -2, "extras");
+}
+
+static void push_calls(lua_State *L, const oai_choice *c) {
+  lua_createtable(L, (int)c->ncalls, 0);
+  for (size_t i = 0; i < c->ncalls; i++) {
+    const oai_call *call = &c->calls[i];
+    lua_createtable(L, 0, 4);
+    set_buf(L, "id", &call->id.buf);
+    push_buf(L, &call->name.buf);
+    lua_setfield(L, -2, "name");
+    if (call->arguments.buf.n)
+      push_buf(L, &call->arguments.buf);
+    else
+      lua_pushliteral(L, "{}");
+    lua_setfield(L, -2, "arguments");
+    set_extras(L, call->extras);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
+static void push_choice(lua_State *L, const oai_choice *c) {
+  static const char *const fields[] = {
+      NULL, "reasoning_content", "reasoning", "reasoning_text", NULL, NULL};
+  lua_createtable(L, 0, 6);
+  lua_pushinteger(L, c->index);
+  lua_setfield(L, -2, "index");
+  push_buf(L, &c->text.buf);
+  lua_setfield(L, -2, "text");
+  set_buf(L, "reasoning", &c->reasoning.buf);
+  set_buf(L, "refusal", &c->refusal.buf);
+  set_buf(L, "finish_reason", &c->finish);
+  set_string(L, "reasoning_field", fields[c->reasoning_field]);
+  push_calls(L, c);
+  lua_setfield(L, -2, "tool_calls");
+  set_extras(L, c->extras);
+}
+
+static void push_timing(lua_State *L, const oai_exchange *x) {
+  oai_timing t = oai_exchange_timing(x);
+  lua_createtable(L, 0, 4);
+  set_number(L, "connect", t.connect);
+  set_number(L, "first_byte", t.first_byte);
+  set_number(L, "first_content", t.first_content);
+  set_number(L, "total", t.total);
+}
+
+void oai_reply_push(lua_State *L, const oai_exchange *x) {
+  const oai_delta *d = oai_exchange_delta(x);
+  lua_createtable(L, 0, 8);
+  set_buf(L, "id", &d->id);
+  set_buf(L, "model", &d->model);
+  if (d->usage.n) {
+    oai_json_push(L, d->usage.p, d->usage.n);
+    lua_setfield(L, -2, "usage");
+  }
+  lua_createtable(L, (int)d->nchoices, 0);
+  for (size_t i = 0; i < d->nchoices; i++) {
+    push_choice(L, &d->choices[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "choices");
+  set_extras(L, d->extras);
+  push_timing(L, x);
+  lua_setfield(L, -2, "timing");
+}
+
+void oai_failure_push(lua_State *L, const oai_exchange *x) {
+  const oai_failure *f = oai_exchange_failure(x);
+  lua_createtable(L, 0, 10);
+  set_string(L, "kind", oai_kind_name(f->kind));
+  set_string(L, "code", f->code);
+  set_string(L, "type", f->type);
+  set_string(L, "param", f->param);
+  set_string(L, "phase", oai_phase_name(f->phase));
+  set_string(L, "detail", f->text);
+  if (f->status) {
+    lua_pushinteger(L, f->status);
+    lua_setfield(L, -2, "status");
+  }
+  lua_pushboolean(L, oai_failure_retryable(f) && !oai_exchange_has_content(x));
+  lua_setfield(L, -2, "retryable");
+}

@@ -65,6 +65,7 @@ build = {
         "src/endpoint.c",
         "src/engine.c",
         "src/exchange.c",
+        "src/exchange_again.c",
         "src/exchange_clock.c",
         "src/exchange_curl.c",
         "src/exchange_judge.c",

@@ -15,7 +15,7 @@ local LUA_LEVELS = {
   core = 0, errors = 0,
   json = 1, options = 1,
   wait = 2, message = 2, reply = 2,
-  ["wire/chat"] = 3,
+  ["wire/chat"] = 3, ["loop/scheduler"] = 3,
   attempts = 4, stream = 5,
   session = 6,
   testing = 7, ["testing/http"] = 6,

@@ -1,5 +1,6 @@
 --- FAULTS E: what chunks hold, over a socket, at any split. Of rows 71, 77, 78, 82
 --- and 83 the reading side.
+-- luacheck: no max line length
 
 local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"

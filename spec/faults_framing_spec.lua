@@ -1,4 +1,5 @@
 --- FAULTS D: the framing of event streams, over a socket, at any split.
+-- luacheck: no max line length
 
 local core = require "oaichat.core"
 local leaks = require "spec.support.leaks"

@@ -61,27 +61,33 @@ static void read_value(said *out, oai_slice json, int nesting) {
   if (!out->message.p) out->message = json;
 }
 
-/* The text of a JSON string, or the JSON itself; malloc'ed. */
+/* The text of a JSON string, or any other JSON with the escapes in its strings
+ * undone (a key must not hide behind "\\/"); malloc'ed, at most MESSAGE_MAX. */
 static char *plain(oai_slice json, size_t *n) {
+  oai_scan_str str = {json.p, json.n, true};
   oai_scan s;
-  oai_scan_str str;
-  if (json.n > MESSAGE_MAX) json.n = MESSAGE_MAX;
-  char *out = malloc(json.n + 4);
-  if (!out) return NULL;
   oai_scan_init(&s, json.p, json.n, DEPTH);
-  if (oai_scan_peek(&s) == '"' && oai_scan_string(&s, &str)) {
-    *n = oai_scan_unescape(&str, out, NULL);
-  } else {
-    memcpy(out, json.p, json.n);
-    *n = json.n;
+  if (oai_scan_peek(&s) == '"' && !oai_scan_string(&s, &str)) return NULL;
+  if (str.n > MESSAGE_MAX) {
+    /* not inside an escape, the longest of which has 6 bytes */
+    str.n = MESSAGE_MAX;
+    for (size_t back = 1; back <= 6; back++)
+      if (str.p[str.n - back] == '\\') str.n -= back;
   }
+  char *out = malloc(str.n + 4);
+  if (out) *n = oai_scan_unescape(&str, out, NULL);
   return out;
 }
 
-static void copy_field(char *field, size_t size, oai_slice json) {
+static void copy_field(char *field, size_t size, oai_slice json,
+                       oai_slice key) {
   size_t n;
   char *text = json.p ? plain(json, &n) : NULL;
-  if (text) oai_failure_field(field, size, text, n);
+  oai_failure masked;
+  if (text) {
+    oai_failure_quote(&masked, (oai_slice){text, n}, key);
+    oai_failure_field(field, size, masked.text, strlen(masked.text));
+  }
   free(text);
 }
 
@@ -132,12 +138,13 @@ static int status_of(const char *text) {
 }
 
 static void classify(oai_failure *f, int status, const said *s) {
+  static const oai_slice no_key = {NULL, 0};
   char number[16] = "";
   oai_kind kind = by_word(f->code);
   if (!kind) kind = by_word(f->type);
   if (!kind && status >= 400) kind = oai_kind_of_status(status);
   if (!kind) {
-    copy_field(number, sizeof number, s->status);
+    copy_field(number, sizeof number, s->status, no_key);
     int inner = status_of(f->code);
     if (!inner) inner = status_of(number);
     if (inner) kind = oai_kind_of_status(inner);
@@ -152,9 +159,9 @@ static void classify(oai_failure *f, int status, const said *s) {
 static void fill(oai_failure *f, int status, const said *s, oai_slice key) {
   size_t n;
   oai_failure_set(f, OAI_NONE, NULL);
-  copy_field(f->code, sizeof f->code, s->code);
-  copy_field(f->type, sizeof f->type, s->type);
-  copy_field(f->param, sizeof f->param, s->param);
+  copy_field(f->code, sizeof f->code, s->code, key);
+  copy_field(f->type, sizeof f->type, s->type, key);
+  copy_field(f->param, sizeof f->param, s->param, key);
   char *text = plain(s->message, &n);
   if (text) oai_failure_quote(f, (oai_slice){text, n}, key);
   free(text);
@@ -183,13 +190,14 @@ static oai_slice trim(oai_slice t) {
 
 void oai_apierror_read(oai_failure *f, int status, oai_slice text,
                        oai_slice key) {
+  said nothing;
   text = trim(text);
   if (is_json(text)) {
     oai_apierror_value(f, status, text, key);
     return;
   }
-  said s;
-  memset(&s, 0, sizeof s);
-  s.message = text;
-  fill(f, status, &s, key);
+  memset(&nothing, 0, sizeof nothing);
+  oai_failure_set(f, OAI_NONE, NULL);
+  oai_failure_quote(f, text, key);
+  classify(f, status, &nothing);
 }

@@ -13,6 +13,7 @@ typedef struct oai_core_exchange {
   oai_exchange *x;
   oai_engine *engine;
   bool over; /* next has seen the end */
+  bool gave_lowest;
 } oai_core_exchange;
 
 static oai_core_exchange *check(lua_State *L) {
@@ -162,19 +163,33 @@ static int exchange_next(lua_State *L) {
   }
 }
 
+/* At the end of an answer that has no choice 0: the lowest choice's text,
+ * whole, so that what was heard is what the reply says. */
+static int push_lowest(lua_State *L, oai_core_exchange *c) {
+  const oai_delta *d = oai_exchange_delta(c->x);
+  const oai_choice *low = NULL;
+  for (size_t i = 0; i < d->nchoices; i++)
+    if (!low || d->choices[i].index < low->index) low = &d->choices[i];
+  if (c->gave_lowest || !low || low->index == 0 || !low->text.buf.n) return 0;
+  c->gave_lowest = true;
+  push_buf(L, &low->text.buf);
+  return 1;
+}
+
 /* exchange:text() -> the next piece of choice 0's text; what else comes is
  * passed over (it stays in the reply) */
 static int exchange_text(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_op op;
   oai_slice chunk;
-  while (pull(L, c, &op, &chunk) == OAI_PULL_OP) {
+  oai_pull got;
+  while ((got = pull(L, c, &op, &chunk)) == OAI_PULL_OP) {
     const oai_choice *choice = oai_exchange_delta(c->x)->choices + op.choice;
     if (op.kind != OAI_OP_TEXT || choice->index != 0) continue;
     lua_pushlstring(L, choice->text.buf.p + op.at, op.n);
     return 1;
   }
-  return 0;
+  return got == OAI_PULL_END ? push_lowest(L, c) : 0;
 }
 
 /* exchange:chunks(): from now on next gives the events' raw data */

@@ -215,6 +215,8 @@ static void push_reason(lua_State *L, const decoder *d, int max_depth) {
     lua_pushstring(L, d->why);
   else if (d->s.error == OAI_SCAN_DEEP)
     lua_pushfstring(L, "it nests deeper than %d", max_depth);
+  else if (d->s.error == OAI_SCAN_RANGE)
+    lua_pushliteral(L, "the number is out of range");
   else if (d->s.start == d->s.end)
     lua_pushliteral(L, "the text is empty");
   else if (d->s.error == OAI_SCAN_CUT)

@@ -192,6 +192,7 @@ static const char *read_endpoint(lua_State *L, int options, oai_endpoint *e) {
   if (!wrong) wrong = read_resolve(L, options, e);
   if (!wrong) wrong = read_key(L, options, e);
   e->http2 = read_flag(L, options, "http2");
+  e->redirects = read_flag(L, options, "redirects");
   oai_read_timeouts(L, options, &e->timeouts);
   read_limits(L, options, &e->limits);
   return wrong;
@@ -219,7 +220,7 @@ static oai_engine *read_engine(lua_State *L, int options) {
 
 /* new{ base_url, api_key, headers, timeouts, limits, wire, path, engine,
  *      allow_http, ca_file, proxy, unix_socket, client_cert, client_key,
- *      resolve, http2 } -> session | nil, message, err */
+ *      resolve, http2, redirects } -> session | nil, message, err */
 static int core_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);

@@ -291,21 +291,6 @@ bool oai_delta_next(oai_delta *d, oai_op *out) {
   return true;
 }
 
-void oai_delta_rollback(oai_delta *d, size_t mark) {
-  while (d->nops > mark) {
-    const oai_op *op = &d->ops[--d->nops];
-    oai_choice *c = d->choices + op->choice;
-    if (op->kind <= OAI_OP_REFUSAL)
-      text_of(c, op->kind)->buf.n = op->at;
-    else if (op->kind == OAI_OP_CALL)
-      c->calls[op->call].arguments.buf.n = op->at;
-    else if (op->kind == OAI_OP_CALL_DONE)
-      c->calls[op->call].done = false;
-    else if (op->kind == OAI_OP_FINISH)
-      c->finish.n = 0;
-  }
-}
-
 bool oai_delta_finished(const oai_delta *d) {
   for (size_t i = 0; i < d->nchoices; i++)
     if (!d->choices[i].finish.n) return false;

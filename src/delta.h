@@ -127,9 +127,6 @@ oai_status oai_delta_set(oai_buf *b, const oai_scan_str *str);
 
 /* Takes the next op; false when there is none. */
 bool oai_delta_next(oai_delta *d, oai_op *out);
-/* Drops the ops queued since mark = d->nops, and the text they brought: an
- * event that proved broken half way must leave nothing behind. */
-void oai_delta_rollback(oai_delta *d, size_t mark);
 /* At least one choice began and each has its finish reason. */
 bool oai_delta_finished(const oai_delta *d);
 /* Lone surrogates at the very end become U+FFFD; the remaining calls are

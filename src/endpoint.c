@@ -93,6 +93,38 @@ char *oai_url_origin(const char *url) {
   return origin;
 }
 
+static char *same_origin(CURLU *u, const char *origin) {
+  char *there = origin_of(u);
+  char *user = part(u, CURLUPART_USER, 0);
+  char *pass = part(u, CURLUPART_PASSWORD, 0);
+  bool same = there && strcmp(there, origin) == 0 && !user && !pass;
+  free(there);
+  curl_free(user);
+  curl_free(pass);
+  if (!same) return NULL;
+  curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+  char *text = part(u, CURLUPART_URL, 0);
+  char *copy = text ? oai_copy(text, strlen(text)) : NULL;
+  curl_free(text);
+  return copy;
+}
+
+char *oai_url_follow(const char *url, oai_slice location, const char *origin) {
+  char *next = NULL;
+  if (!location.n || has_control(location.p, location.n)) return NULL;
+  for (size_t i = 0; i < location.n; i++)
+    if ((unsigned char)location.p[i] >= 0x80 || location.p[i] == '\\')
+      return NULL; /* readers of URLs differ on these */
+  char *to = oai_copy(location.p, location.n);
+  CURLU *u = curl_url();
+  if (to && u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+      curl_url_set(u, CURLUPART_URL, to, 0) == CURLUE_OK)
+    next = same_origin(u, origin);
+  curl_url_cleanup(u);
+  free(to);
+  return next;
+}
+
 /* Fills base, query, origin and the flags from a URL that parsed. */
 static const char *take_parts(oai_endpoint *e, CURLU *u) {
   const char *wrong = NULL;
@@ -146,6 +178,8 @@ const char *oai_endpoint_set_url(oai_endpoint *e, const char *url, size_t n) {
       return "base_url must be ASCII (punycode for hosts, %XX for paths)";
   if (!strstr(url, "://"))
     return "base_url must start with http:// or https://";
+  /* curl forgives "http:///path" and takes the path for the host */
+  if (strstr(url, "://")[3] == '/') return "base_url has no host";
   CURLU *u = curl_url();
   if (!u) return no_memory;
   CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);

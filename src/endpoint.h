@@ -28,7 +28,7 @@ typedef struct oai_endpoint {
   struct curl_slist *headers;
   char *ca_file, *proxy, *unix_socket, *client_cert, *client_key;
   struct curl_slist *resolve;
-  bool http2;
+  bool http2, redirects;
   oai_timeouts timeouts;
   oai_limits limits;
 } oai_endpoint;
@@ -47,5 +47,8 @@ const char *oai_header_add(struct curl_slist **list, oai_slice name,
 bool oai_header_has(const struct curl_slist *list, const char *name);
 /* scheme://host:port of any URL, malloc'ed; NULL when it has none. */
 char *oai_url_origin(const char *url);
+/* Where a redirect from url leads, malloc'ed; NULL when that is not the same
+ * scheme, host and port, or carries a user: the key stays with its origin. */
+char *oai_url_follow(const char *url, oai_slice location, const char *origin);
 
 #endif

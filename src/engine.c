@@ -20,6 +20,7 @@ struct oai_engine {
   int nready;
   oai_waitable *first, *last; /* what is ready and not handed out */
   double stop_at;
+  bool handed_out;
   size_t transfers;
   CURL *spare[SPARE_MAX]; /* reset handles: their buffers cost more */
   size_t nspare;
@@ -217,10 +218,15 @@ oai_waitable *oai_engine_pop(oai_engine *e) {
 
 void oai_engine_stop_at(oai_engine *e, double at) {
   e->stop_at = at;
+  e->handed_out = false;
+}
+
+void oai_engine_handed_out(oai_engine *e) {
+  e->handed_out = true;
 }
 
 bool oai_engine_spent(const oai_engine *e) {
-  return e->stop_at >= 0 && oai_now() >= e->stop_at;
+  return e->stop_at >= 0 && e->handed_out && oai_now() >= e->stop_at;
 }
 
 bool oai_engine_watch(oai_engine *e, int fd, bool on) {

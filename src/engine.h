@@ -55,8 +55,10 @@ void oai_engine_relist(oai_engine *e, oai_waitable *w);
 /* Takes the first off the list; NULL when it is empty. It stays ready. */
 oai_waitable *oai_engine_pop(oai_engine *e);
 
-/* Until when things may be handed out in this step; < 0: no limit. */
+/* Until when things may be handed out in this step; < 0: no limit. One is
+ * always handed out, so that the smallest budget gets on. */
 void oai_engine_stop_at(oai_engine *e, double at);
+void oai_engine_handed_out(oai_engine *e);
 bool oai_engine_spent(const oai_engine *e);
 
 /* A host's descriptor that ends wait when it is readable. */

@@ -22,7 +22,9 @@ static void note_content(oai_exchange *x, size_t mark) {
   for (size_t i = mark; i < x->delta.nops; i++) {
     if (!is_content(&x->delta.ops[i])) continue;
     x->content_at = oai_now();
-    if (x->first_content_at < 0) x->first_content_at = x->content_at;
+    if (x->first_content_at >= 0) return;
+    x->first_content_at = x->content_at;
+    oai_exchange_arm(x);
     return;
   }
 }
@@ -49,7 +51,7 @@ bool oai_exchange_read(oai_exchange *x, const oai_sse_event *event) {
   if (x->finished_at < 0 && !x->transfer_over &&
       oai_delta_finished(&x->delta)) {
     x->finished_at = oai_now();
-    oai_exchange_arm(x, x->finished_at);
+    oai_exchange_arm(x);
   }
   return true;
 }
@@ -66,7 +68,10 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
   for (;;) {
     if (x->nomem) return OAI_PULL_NOMEM;
     bool has_op = oai_delta_next(&x->delta, op);
-    if (has_op && !x->chunks) return OAI_PULL_OP;
+    if (has_op && !x->chunks) {
+      oai_engine_handed_out(x->engine);
+      return OAI_PULL_OP;
+    }
     if (has_op) continue;
     if (oai_engine_spent(x->engine)) return OAI_PULL_WAIT; /* still ready */
     if (x->ended) {
@@ -80,6 +85,7 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
       if (x->chunks && (go_on || x->proved) && event.data.n &&
           !oai_slice_is(event.data, "[DONE]")) {
         *chunk = event.data;
+        oai_engine_handed_out(x->engine);
         return OAI_PULL_CHUNK;
       }
       continue;
@@ -105,8 +111,9 @@ static void on_done(oai_transfer *transfer, CURLcode result) {
   oai_engine_timer_clear(x->engine, &x->timer);
   x->draining = false;
   if (x->transfer_over || x->ended) return;
-  x->transfer_over = true;
   x->result = result;
+  if (oai_exchange_again(x)) return;
+  x->transfer_over = true;
   oai_exchange_set_ready(x, true);
 }
 
@@ -146,7 +153,7 @@ oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
     oai_exchange_free(x);
     return NULL;
   }
-  oai_exchange_arm(x, x->start);
+  oai_exchange_arm(x);
   return x;
 }
 

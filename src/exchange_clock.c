@@ -5,6 +5,7 @@
 
 #include "pollset.h"
 
+#include <math.h>
 #include <stddef.h>
 
 /* Silence after every finish reason that counts as the end (DESIGN rule 5). */
@@ -12,48 +13,46 @@ static const double QUIET = 2;
 /* A timer this late was held up by the host, not by the peer. */
 static const double LATE = 0.05;
 
-/* The earliest deadline that still applies, and what missing it means. */
-static double deadline(oai_exchange *x, oai_phase *phase) {
-  const oai_timeouts *t = &x->timeouts;
+typedef struct due {
   double at;
-  if (!oai_exchange_connected(x)) {
-    *phase = OAI_PHASE_CONNECT;
-    at = x->start + t->connect;
-  } else if (!x->stream) {
-    *phase = OAI_PHASE_ATTEMPT;
-    at = x->start + t->attempt;
-  } else if (!x->headers_done) {
-    *phase = OAI_PHASE_FIRST_BYTE;
-    at = x->start + x->grace + t->first_byte;
-  } else if (x->finished_at >= 0) {
-    *phase = OAI_PHASE_NONE; /* quiet after the finish: the end */
-    at = x->finished_at + (t->content_idle < QUIET ? t->content_idle : QUIET);
-  } else if (x->first_content_at < 0) {
-    *phase = OAI_PHASE_FIRST_CONTENT;
-    at = x->start + x->grace + t->first_content;
-  } else {
-    *phase = OAI_PHASE_CONTENT_IDLE;
-    at = x->content_at + t->content_idle;
-  }
-  if (!x->stream && *phase == OAI_PHASE_CONNECT && t->attempt < t->connect) {
-    *phase = OAI_PHASE_ATTEMPT;
-    at = x->start + t->attempt;
-  }
-  if (x->total_at >= 0 && x->total_at < at) {
-    *phase = OAI_PHASE_TOTAL;
-    at = x->total_at;
-  }
-  return at;
+  oai_phase phase; /* OAI_PHASE_NONE: quiet after the finish, an end */
+} due;
+
+static void consider(due *d, oai_phase phase, double at) {
+  if (at < d->at) *d = (due){at, phase};
 }
 
-void oai_exchange_arm(oai_exchange *x, double now) {
-  oai_phase phase;
-  double at = deadline(x, &phase);
-  if (at < now) at = now;
-  if (!oai_engine_timer(x->engine, &x->timer, at)) {
-    x->nomem = true;
-    oai_exchange_set_ready(x, true);
+/* The earliest deadline of all that still apply: they all count from the start,
+ * so a phase that began unnoticed is among them already. */
+static due deadline(oai_exchange *x) {
+  const oai_timeouts *t = &x->timeouts;
+  due d = {HUGE_VAL, OAI_PHASE_NONE};
+  if (!oai_exchange_connected(x))
+    consider(&d, OAI_PHASE_CONNECT, x->start + t->connect);
+  if (x->total_at >= 0) consider(&d, OAI_PHASE_TOTAL, x->total_at);
+  if (!x->stream) {
+    consider(&d, OAI_PHASE_ATTEMPT, x->start + t->attempt);
+    return d;
   }
+  if (x->finished_at >= 0) {
+    double quiet = t->content_idle < QUIET ? t->content_idle : QUIET;
+    consider(&d, OAI_PHASE_NONE, x->finished_at + quiet);
+    return d;
+  }
+  double start = x->start + x->grace;
+  if (!x->headers_done)
+    consider(&d, OAI_PHASE_FIRST_BYTE, start + t->first_byte);
+  if (x->first_content_at < 0)
+    consider(&d, OAI_PHASE_FIRST_CONTENT, start + t->first_content);
+  else
+    consider(&d, OAI_PHASE_CONTENT_IDLE, x->content_at + t->content_idle);
+  return d;
+}
+
+void oai_exchange_arm(oai_exchange *x) {
+  if (oai_engine_timer(x->engine, &x->timer, deadline(x).at)) return;
+  x->nomem = true;
+  oai_exchange_set_ready(x, true);
 }
 
 /* Time that passed while nobody stepped, or while the reader was behind, is
@@ -88,20 +87,20 @@ static void fail_timeout(oai_exchange *x, oai_phase phase) {
 void oai_exchange_on_timer(oai_timer *timer, double now) {
   oai_exchange *x =
       (oai_exchange *)((char *)timer - offsetof(oai_exchange, timer));
-  oai_phase phase;
   double late = now - timer->at;
   if (x->draining) {
     oai_exchange_close_socket(x);
     return;
   }
   if (x->ended || x->transfer_over) return;
-  if (deadline(x, &phase) > now || excused(x, phase, late, now)) {
-    oai_exchange_arm(x, now);
-  } else if (phase == OAI_PHASE_NONE) {
+  due d = deadline(x);
+  if (d.at > now || excused(x, d.phase, late, now)) {
+    oai_exchange_arm(x);
+  } else if (d.phase == OAI_PHASE_NONE) {
     /* an end like any other, but the socket is still open */
     oai_exchange_succeed(x);
     oai_exchange_close_socket(x);
   } else {
-    fail_timeout(x, phase);
+    fail_timeout(x, d.phase);
   }
 }

@@ -12,6 +12,12 @@
 /* A body up to this size goes out with the headers in one write. */
 enum { JOIN_MAX = 64 * 1024 };
 enum { HEADER_LINES_MAX = 1000 };
+/* libcurl's own cap on all headers of an answer, since 8.3 and in its patches
+ */
+enum { CURL_HEADERS_MAX = 300 * 1024 };
+/* What may wait unread on HTTP/2, where a pause would not stop the sender: its
+ * window is 32 MB, and libcurl buffers what comes. */
+enum { UNREAD_MAX = 16 * OAI_PAUSE_AT };
 
 /* ---- request ------------------------------------------------------------ */
 
@@ -54,6 +60,19 @@ static size_t stop(oai_exchange *x, bool *fact) {
   return 0; /* curl ends the transfer with CURLE_WRITE_ERROR */
 }
 
+/* A line that begins with a blank goes on with the one before (obs-fold): one
+ * space stands for the fold (RFC 9112 5.2). */
+static bool keep_header(oai_exchange *x, const char *p, size_t n) {
+  if (x->head.n && (*p == ' ' || *p == '\t')) {
+    while (x->head.n && strchr(" \t\r\n", x->head.p[x->head.n - 1]))
+      x->head.n--;
+    while (n > 1 && (p[1] == ' ' || p[1] == '\t')) p++, n--;
+    if (oai_buf_append(&x->head, " ", 1) != OAI_BUF_OK) return false;
+    p++, n--;
+  }
+  return oai_buf_append(&x->head, p, n) == OAI_BUF_OK;
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *arg) {
   oai_exchange *x = arg;
   n *= size;
@@ -74,8 +93,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg) {
     if (x->headers_done) x->headers_at = oai_now();
     return n;
   }
-  if (!x->headers_done && oai_buf_append(&x->head, p, n) != OAI_BUF_OK)
-    return stop(x, &x->nomem);
+  if (x->headers_done) return n; /* trailers */
+  if (!keep_header(x, p, n)) return stop(x, &x->nomem);
   return n;
 }
 
@@ -119,11 +138,20 @@ static oai_buf_status take(oai_exchange *x, const char *p, size_t n) {
   return status;
 }
 
+static bool is_http2(const oai_exchange *x) {
+  long version = 0;
+  curl_easy_getinfo(x->transfer.easy, CURLINFO_HTTP_VERSION, &version);
+  return version == CURL_HTTP_VERSION_2_0;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg) {
   oai_exchange *x = arg;
   n *= size;
   if (x->draining) return x->received += n, x->received < OAI_HEAD_MAX ? n : 0;
-  if (oai_sse_waiting(&x->sse) > OAI_PAUSE_AT) {
+  size_t unread = oai_sse_waiting(&x->sse);
+  if (unread > OAI_PAUSE_AT && is_http2(x)) {
+    if (unread > UNREAD_MAX) return stop(x, &x->over);
+  } else if (unread > OAI_PAUSE_AT) {
     x->paused = true;
     return CURL_WRITEFUNC_PAUSE;
   }
@@ -250,6 +278,8 @@ static void set_route(const oai_endpoint *e, CURL *h) {
     curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, e->unix_socket);
   if (e->resolve) curl_easy_setopt(h, CURLOPT_RESOLVE, e->resolve);
   curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  /* also for http://: a proxy gets no request, so it gets no key */
+  curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L);
   curl_easy_setopt(
       h, CURLOPT_HTTP_VERSION,
       (long)(e->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
@@ -329,13 +359,16 @@ void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
   if (x->result == CURLE_WEIRD_SERVER_REPLY ||
       x->result == CURLE_UNSUPPORTED_PROTOCOL)
     oai_failure_set(f, OAI_PROTOCOL, "bad_response");
-  else if (x->result == CURLE_OUT_OF_MEMORY && x->header_bytes)
-    /* curl's own cap on one header line, below ours or not */
+  else if ((x->result == CURLE_OUT_OF_MEMORY && x->header_bytes) ||
+           (x->result == CURLE_RECV_ERROR &&
+            x->header_bytes + CURL_MAX_WRITE_SIZE > CURL_HEADERS_MAX))
+    /* curl's own caps on one header line and on all, below ours or not */
     oai_failure_set(f, OAI_PROTOCOL, "header_too_large");
   else if (x->result == CURLE_OPERATION_TIMEDOUT) {
     oai_failure_set(f, OAI_TIMEOUT, "timeout");
     f->phase = OAI_PHASE_CONNECT;
-  } else if (proxy && proxy != 200) {
+  } else if ((proxy && proxy != 200) ||
+             (x->endpoint->proxy && x->result == CURLE_COULDNT_CONNECT)) {
     oai_failure_set(f, OAI_NETWORK, "proxy");
   } else {
     oai_failure_set(f, OAI_NETWORK, transport_code(x->result));

@@ -47,6 +47,8 @@ struct oai_exchange {
   oai_buf body; /* a whole body, or the start of a stream before any event */
   bool transfer_over;
   CURLcode result;
+  int hops; /* redirects followed */
+  bool reconnected;
 
   /* what became of it */
   oai_delta delta;
@@ -67,6 +69,9 @@ bool oai_exchange_connected(oai_exchange *x);
 /* What a transport error means before the final header; fills the failure. */
 void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f);
 
+/* exchange_again.c: goes on with a second transfer where that is right. */
+bool oai_exchange_again(oai_exchange *x);
+
 /* exchange.c */
 void oai_exchange_set_ready(oai_exchange *x, bool ready);
 /* Reads one event; false when it ended the exchange. */
@@ -86,7 +91,7 @@ oai_reader oai_exchange_reader(oai_exchange *x);
 
 /* exchange_clock.c */
 /* Sets the timer to the next deadline. */
-void oai_exchange_arm(oai_exchange *x, double now);
+void oai_exchange_arm(oai_exchange *x);
 void oai_exchange_on_timer(oai_timer *timer, double now);
 
 #endif

@@ -13,6 +13,9 @@ static const double DRAIN = 0.25;
 /* ---- ending ------------------------------------------------------------- */
 
 void oai_exchange_close_socket(oai_exchange *x) {
+  /* HTTP/2 would end the stream alone, and that with its next write */
+  if (x->transfer.added)
+    curl_easy_setopt(x->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
   oai_engine_remove(x->engine, &x->transfer);
   oai_engine_timer_clear(x->engine, &x->timer);
   x->draining = false;

@@ -1,5 +1,6 @@
-/* pollset on Linux: epoll, with a timerfd and an eventfd in it so that its own
- * descriptor tells a host loop everything. See pollset.h. */
+/* pollset on Linux: epoll; for hosts a second one around it, with a timerfd and
+ * an eventfd, so that one descriptor tells a host loop everything. See
+ * pollset.h. */
 #include "pollset.h"
 
 #if defined(__linux__) && !defined(OAI_PORTABLE)
@@ -15,7 +16,8 @@
 #include <unistd.h>
 
 struct oai_pollset {
-  int epoll, timer, event; /* timer and event: -1 until a host asked for fd */
+  int epoll;               /* the sockets */
+  int outer, timer, event; /* epoll, alarm and signal; -1 until asked for */
   double alarm;
   bool signalled;
 };
@@ -29,7 +31,7 @@ double oai_now(void) {
 oai_pollset *oai_pollset_new(void) {
   oai_pollset *p = calloc(1, sizeof *p);
   if (!p) return NULL;
-  p->timer = p->event = -1;
+  p->outer = p->timer = p->event = -1;
   p->alarm = -1;
   p->epoll = epoll_create1(EPOLL_CLOEXEC);
   if (p->epoll >= 0) return p;
@@ -40,6 +42,7 @@ oai_pollset *oai_pollset_new(void) {
 void oai_pollset_free(oai_pollset *p) {
   if (!p) return;
   close(p->epoll);
+  if (p->outer >= 0) close(p->outer);
   if (p->timer >= 0) close(p->timer);
   if (p->event >= 0) close(p->event);
   free(p);
@@ -67,7 +70,6 @@ int oai_pollset_wait(oai_pollset *p, double seconds, oai_ready *out, int max) {
   n = epoll_wait(p->epoll, ev, max < 64 ? max : 64, ms);
   for (int i = 0; i < n; i++) {
     int fd = ev[i].data.fd;
-    if (fd == p->timer || fd == p->event) continue;
     out[kept].fd = fd;
     out[kept].what =
         ((ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) ? OAI_IN : 0) |
@@ -95,19 +97,27 @@ static void raise_event(oai_pollset *p, bool on) {
   (void)done; /* a full or an empty counter is the state we want */
 }
 
+static void add(oai_pollset *p, int fd) {
+  struct epoll_event ev = {0};
+  ev.events = EPOLLIN;
+  ev.data.fd = fd;
+  epoll_ctl(p->outer, EPOLL_CTL_ADD, fd, &ev);
+}
+
+/* A set around the set: the alarm and the signal are for hosts, and must not
+ * wake a wait of ours that has its own reasons. */
 int oai_pollset_fd(oai_pollset *p) {
-  if (p->timer < 0) {
-    struct epoll_event ev = {.events = EPOLLIN};
+  if (p->outer < 0) {
+    p->outer = epoll_create1(EPOLL_CLOEXEC);
     p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     p->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    ev.data.fd = p->timer;
-    epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->timer, &ev);
-    ev.data.fd = p->event;
-    epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->event, &ev);
+    add(p, p->epoll);
+    add(p, p->timer);
+    add(p, p->event);
     arm(p);
     if (p->signalled) raise_event(p, true);
   }
-  return p->epoll;
+  return p->outer;
 }
 
 void oai_pollset_alarm(oai_pollset *p, double at) {

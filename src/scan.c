@@ -159,6 +159,24 @@ static bool digits(oai_scan *s) {
   return s->p > from || fail(s, OAI_SCAN_SYNTAX);
 }
 
+/* The power of ten of a number's first digit that is not 0. */
+static long first_power(const char *p, const char *end) {
+  const char *point = p;
+  if (*p == '-') p++;
+  for (point = p; point < end && *point >= '0' && *point <= '9';) point++;
+  while (p < end && (*p == '0' || *p == '.')) p++;
+  return p < point ? (long)(point - p) - 1 : (long)(point - p);
+}
+
+/* The exponent, at its sign or first digit; huge ones stay huge. */
+static long exponent(const char *p, const char *end) {
+  long value = 0;
+  bool negative = *p == '-';
+  if (*p == '-' || *p == '+') p++;
+  for (; p < end && value < 100000000; p++) value = value * 10 + (*p - '0');
+  return negative ? -value : value;
+}
+
 bool oai_scan_number(oai_scan *s, oai_scan_num *out) {
   if (oai_scan_peek(s) != '0') return fail(s, OAI_SCAN_SYNTAX);
   const char *from = s->p;
@@ -174,10 +192,14 @@ bool oai_scan_number(oai_scan *s, oai_scan_num *out) {
     if (!digits(s)) return false;
   }
   if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
+    const char *mark = s->p++;
     out->integer = false;
-    s->p++;
     if (s->p < s->end && (*s->p == '+' || *s->p == '-')) s->p++;
     if (!digits(s)) return false;
+    /* no double holds 1e400, and an infinity must not pass for a number */
+    if (first_power(from, mark) + exponent(mark + 1, s->p) > 308 &&
+        strspn(from, "-0.") < (size_t)(mark - from))
+      return fail(s, OAI_SCAN_RANGE);
   }
   /* "01" and "1x": whatever follows must not belong to a number */
   if (s->p < s->end && *s->p >= '0' && *s->p <= '9')

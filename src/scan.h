@@ -1,7 +1,7 @@
 /* scan: a strict RFC 8259 reader over bytes. It builds no tree and allocates
- * nothing; what it refuses is exactly what the RFC refuses (UTF-8 is checked
- * by the caller, see utf8.h). Level 0: the hot path of every wire and the JSON
- * decoder both stand on it.
+ * nothing; what it refuses is exactly what the RFC refuses, and numbers of
+ * 1e309 and more (UTF-8 is checked by the caller, see utf8.h). Level 0: the hot
+ * path of every wire and the JSON decoder both stand on it.
  *
  *   oai_scan s;
  *   oai_scan_str key;
@@ -21,8 +21,9 @@
 typedef enum oai_scan_error {
   OAI_SCAN_OK,
   OAI_SCAN_SYNTAX,
-  OAI_SCAN_CUT, /* the text ends inside a value */
-  OAI_SCAN_DEEP /* more than max_depth open containers */
+  OAI_SCAN_CUT,  /* the text ends inside a value */
+  OAI_SCAN_DEEP, /* more than max_depth open containers */
+  OAI_SCAN_RANGE /* a number that no double holds */
 } oai_scan_error;
 
 typedef struct oai_scan {

@@ -10,7 +10,17 @@ typedef struct record {
   int64_t retry;
 } record;
 
-enum state { NAME, DATA, EVENT, ID, RETRY, RETRY_BAD, ERROR_LINE, IGNORE };
+enum state {
+  NAME,
+  DATA,
+  EVENT,
+  ID,
+  RETRY,
+  RETRY_BAD,
+  ERROR_LINE,
+  COMMENT,
+  UNKNOWN
+};
 
 /* Longest event name, id and error line that are kept. */
 enum { SMALL_MAX = 64 * 1024 };
@@ -70,7 +80,7 @@ static enum state field_state(const oai_sse *s) {
     if (strlen(fields[i].name) == s->field_n &&
         memcmp(fields[i].name, s->field, s->field_n) == 0)
       return fields[i].state;
-  return IGNORE;
+  return UNKNOWN;
 }
 
 /* The field's name is complete: its value starts. */
@@ -89,6 +99,7 @@ static oai_buf_status start_value(oai_sse *s) {
     s->number = 0;
     s->field_n = 0;
     break;
+  case UNKNOWN: s->number = 0; break;
   default: break;
   }
   return OAI_BUF_OK;
@@ -115,9 +126,13 @@ static oai_buf_status add_value(oai_sse *s, const char *p, size_t n) {
   case RETRY: add_digits(s, p, n); return OAI_BUF_OK;
   case ERROR_LINE:
     /* a diagnosis, not data: keep what fits */
-    if (oai_buf_append(&s->error, p, n) == OAI_BUF_FULL) s->state = IGNORE;
+    if (oai_buf_append(&s->error, p, n) == OAI_BUF_FULL) s->state = COMMENT;
     return OAI_BUF_OK;
-  default: return OAI_BUF_OK;
+  case UNKNOWN:
+    /* dropped, but a line that never ends is no stream of events */
+    s->number += n;
+    return s->number > s->max ? OAI_BUF_FULL : OAI_BUF_OK;
+  default: return OAI_BUF_OK; /* comments may keep a connection for ever */
   }
 }
 
@@ -166,11 +181,10 @@ static oai_buf_status end_line(oai_sse *s) {
   if (s->state == NAME && s->field_n == 0) return dispatch(s);
   if (s->state == NAME) status = start_value(s); /* a field without a colon */
   if (s->state == ID) {
-    size_t old = (size_t)s->number;
     if (s->id_has_nul)
-      s->id.n = old;
+      s->id.n = s->id_old;
     else
-      oai_buf_consume(&s->id, old);
+      oai_buf_consume(&s->id, s->id_old);
   }
   if (s->state == RETRY && s->field_n) s->retry = (int64_t)s->number;
   s->state = NAME;
@@ -184,7 +198,7 @@ static oai_buf_status line_bytes(oai_sse *s, const char *p, size_t n) {
     if (*p == ':') {
       oai_buf_status status = OAI_BUF_OK;
       if (s->field_n == 0)
-        s->state = IGNORE; /* a comment */
+        s->state = COMMENT;
       else
         status = start_value(s);
       if (status != OAI_BUF_OK) return status;
@@ -192,8 +206,12 @@ static oai_buf_status line_bytes(oai_sse *s, const char *p, size_t n) {
       s->value_start = true;
       break;
     }
-    if (s->field_n < sizeof s->field) s->field[s->field_n] = *p;
-    if (s->field_n <= sizeof s->field) s->field_n++;
+    if (s->field_n == sizeof s->field) { /* longer than any field we know */
+      s->state = UNKNOWN;
+      s->number = 0;
+      break;
+    }
+    s->field[s->field_n++] = *p;
     p++, n--;
   }
   if (n && s->value_start) { /* one space after the colon is not data */

@@ -25,8 +25,8 @@ typedef struct oai_sse {
   oai_buf name, id; /* fields of the event being read */
   oai_buf error;    /* last line of the form "error: …" (llama.cpp) */
   char field[8];    /* field name so far */
-  unsigned field_n; /* its length; more than 8 = no field we know */
-  uint64_t number;  /* digits of a retry field */
+  unsigned field_n; /* its length */
+  uint64_t number;  /* of a retry field; or bytes of an unknown one */
   int64_t retry;
   size_t max; /* bytes one event may have */
   unsigned char state, bom;

@@ -1,8 +1,9 @@
 /* wire_chat: see wire_chat.h. One reader serves chunks and whole completions:
  * they differ in the name of one member, `delta` or `message`.
  *
- * The scan checks the whole event; what it found is rolled back when the rest
- * of the event proves broken. */
+ * An event is checked whole before anything of it is taken: one that proves
+ * broken half way leaves nothing behind. The pattern spares most events that.
+ */
 #include "wire_chat_internal.h"
 
 #include "apierror.h"
@@ -187,28 +188,25 @@ static oai_read fail(oai_reader *r, oai_kind kind, const char *code) {
   return OAI_READ_FAILED;
 }
 
+static oai_read fail_scan(oai_reader *r, oai_scan_error error) {
+  return error == OAI_SCAN_DEEP ? fail(r, OAI_TOO_LARGE, "too_deep")
+                                : fail(r, OAI_PROTOCOL, "malformed_event");
+}
+
 /* Reads one completion object. */
 static oai_read read_object(oai_chat *c, oai_slice text) {
   oai_reader *r = c->r;
-  size_t mark = r->delta->nops;
   oai_scan_str key;
   oai_scan_init(&c->s, text.p, text.n, r->max_depth);
-  if (oai_scan_peek(&c->s) == '{') {
-    oai_scan_open(&c->s);
-    while (c->status == OAI_OK && oai_scan_key(&c->s, &key))
-      read_member(c, &key);
-  } else {
-    oai_scan_skip(&c->s, NULL);
-  }
+  if (!oai_scan_skip(&c->s, NULL) || !oai_scan_finish(&c->s))
+    return fail_scan(r, c->s.error);
+  oai_scan_init(&c->s, text.p, text.n, r->max_depth);
+  if (oai_scan_peek(&c->s) != '{') return OAI_READ_MORE;
+  oai_scan_open(&c->s);
+  while (c->status == OAI_OK && oai_scan_key(&c->s, &key)) read_member(c, &key);
   if (c->status == OAI_ERR_NOMEM) return OAI_READ_NOMEM;
   if (c->status == OAI_ERR_TOO_MANY)
     return fail(r, OAI_TOO_LARGE, "too_many_tool_calls");
-  if (!oai_scan_finish(&c->s)) {
-    oai_delta_rollback(r->delta, mark);
-    return c->s.error == OAI_SCAN_DEEP
-               ? fail(r, OAI_TOO_LARGE, "too_deep")
-               : fail(r, OAI_PROTOCOL, "malformed_event");
-  }
   if (!c->error.p && !c->object_error) return OAI_READ_MORE;
   oai_apierror_value(r->failure, r->status, c->error.p ? c->error : text,
                      r->key);

@@ -86,14 +86,15 @@ static void add_parts(oai_chat *c, oai_choice *choice, oai_slice array,
   }
 }
 
-static void read_content(oai_chat *c, oai_choice *choice) {
+/* `content`: a string, or an array of parts; null and anything else: nothing.
+ */
+static void add_content(oai_chat *c, oai_choice *choice, oai_slice raw) {
   oai_scan_str str;
-  oai_slice raw;
-  if (oai_scan_peek(&c->s) == '"') {
-    if (oai_scan_string(&c->s, &str)) add_text(c, choice, OAI_OP_TEXT, &str);
-  } else if (oai_scan_skip(&c->s, &raw) && *raw.p == '[') {
+  oai_scan s = sub_scan(c, raw);
+  if (raw.p && *raw.p == '[')
     add_parts(c, choice, raw, false);
-  }
+  else if (raw.p && *raw.p == '"' && oai_scan_string(&s, &str))
+    add_text(c, choice, OAI_OP_TEXT, &str);
 }
 
 /* ---- reasoning: several fields may say the same ------------------------- */
@@ -259,7 +260,8 @@ static void read_calls(oai_chat *c, oai_choice *choice) {
 
 void oai_chat_message(oai_chat *c, oai_choice *choice) {
   reasoning why;
-  oai_scan_str key, str;
+  oai_slice content = {NULL, 0};
+  oai_scan_str key, refusal = {NULL, 0, false};
   memset(&why, 0, sizeof why);
   if (oai_scan_peek(&c->s) != '{') {
     oai_scan_skip(&c->s, NULL);
@@ -268,12 +270,11 @@ void oai_chat_message(oai_chat *c, oai_choice *choice) {
   oai_scan_open(&c->s);
   while (oai_scan_key(&c->s, &key)) {
     if (oai_scan_str_is(&key, "content")) {
-      read_content(c, choice);
+      oai_scan_skip(&c->s, &content);
     } else if (oai_scan_str_is(&key, "role")) {
       oai_scan_skip(&c->s, NULL);
     } else if (oai_scan_str_is(&key, "refusal")) {
-      if (oai_chat_string(&c->s, &str))
-        add_text(c, choice, OAI_OP_REFUSAL, &str);
+      oai_chat_string(&c->s, &refusal);
     } else if (oai_scan_str_is(&key, "reasoning_content")) {
       oai_chat_string(&c->s, &why.content);
     } else if (oai_scan_str_is(&key, "reasoning")) {
@@ -290,5 +291,9 @@ void oai_chat_message(oai_chat *c, oai_choice *choice) {
       oai_chat_keep(c, &choice->extras, OAI_IN_MESSAGE, &key);
     }
   }
-  if (c->s.error == OAI_SCAN_OK) apply_reasoning(c, choice, &why);
+  /* at the end: of members with the same name the last one counts */
+  if (c->s.error != OAI_SCAN_OK) return;
+  apply_reasoning(c, choice, &why);
+  add_content(c, choice, content);
+  add_text(c, choice, OAI_OP_REFUSAL, &refusal);
 }

@@ -1,10 +1,9 @@
 --- oaichat: the LLM chat client for programs that embed Lua.
 -- The only file that wires the levels together.
 
-local core = require "oaichat.core"
 local message = require "oaichat.message"
+local scheduler = require "oaichat.loop.scheduler"
 local session = require "oaichat.session"
-local wait = require "oaichat.wait"
 
 local M = { _VERSION = "0.1.0" }
 
@@ -35,11 +34,27 @@ function M.file(path)
   return message.part(bytes, path)
 end
 
---- Does what is due on the default engine and never sleeps.
---- @param budget number|nil seconds it may take
-function M.step(budget)
-  wait.pump()
-  core.engine():step(budget)
+--- An engine of its own, for a host or a plugin with its own loop: chat.new takes it
+--- as `engine`. It has the methods step, wait, fd, timeout, pending, spawn, run,
+--- gather, race and sleep; the functions below are those of the default one.
+--- @return oaichat.Scheduler
+function M.engine()
+  return scheduler.new()
+end
+
+local function of_default(method)
+  return function(...)
+    local default = scheduler.default()
+    return default[method](default, ...)
+  end
+end
+
+--- step([budget]): does what is due, never sleeps. wait([seconds]): sleeps until there
+--- is work. fd(), timeout(): for a host's loop. pending(): what has not ended.
+--- spawn(fn, …) -> task; run(): until all tasks ended; gather{…} -> results, errs;
+--- race{…}: the first that succeeds; sleep(seconds).
+for _, method in ipairs { "step", "wait", "fd", "timeout", "pending", "spawn", "run", "gather", "race", "sleep" } do
+  M[method] = of_default(method)
 end
 
 M.json = require "oaichat.json"

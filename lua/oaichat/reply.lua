@@ -100,6 +100,13 @@ local function opaque_of(extras, scope)
   return out
 end
 
+-- Ids that the server did not give: results must be able to name their calls.
+local function give_ids(raw)
+  for _, choice in ipairs(raw.choices) do
+    for i, call in ipairs(choice.tool_calls) do call.id = call.id or ("call_%d"):format(i) end
+  end
+end
+
 --- Tool calls as users see them; `args` is nil when the text is no JSON object.
 --- @class oaichat.ToolCall
 --- @field id string
@@ -196,6 +203,7 @@ end
 --- @return oaichat.Reply
 function M.new(raw, origin, facts)
   local choices = {}
+  give_ids(raw)
   table.sort(raw.choices, by_index)
   for i, choice in ipairs(raw.choices) do
     choices[i] = {

@@ -7,6 +7,7 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
+local scheduler = require "oaichat.loop.scheduler"
 local stream = require "oaichat.stream"
 
 local M = {}
@@ -28,7 +29,7 @@ local NEW = {
   },
   keep_partial = "boolean", tools = "table", tool_choice = "string|table",
   ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
-  resolve = "table", http2 = "boolean", engine = "userdata",
+  resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
   log = "function", hooks = HOOKS,
 }
 
@@ -36,12 +37,13 @@ local NEW = {
 local SEND = {
   model = "string", params = "table", tools = "table", tool_choice = "string|table",
   timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean",
+  on_event = "function", on_done = "function",
 }
 
 -- What the C core gets of chat.new's options, as it is.
 local CORE = {
   "base_url", "api_key", "allow_http", "headers", "timeouts", "limits", "ca_file", "proxy", "unix_socket",
-  "client_cert", "client_key", "resolve", "http2", "engine",
+  "client_cert", "client_key", "resolve", "http2", "redirects",
 }
 
 --- @class oaichat.Session
@@ -99,6 +101,8 @@ function M.new(opts, wire)
   if wrong then return config(wrong) end
   local for_core = { wire = wire.name, path = wire.path }
   for _, name in ipairs(CORE) do for_core[name] = opts[name] end
+  local engine = opts.engine or scheduler.default()
+  for_core.engine = engine.core
   for_core.base_url = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
   local endpoint, why = core.new(for_core)
   if not endpoint then return config(why) end
@@ -108,7 +112,7 @@ function M.new(opts, wire)
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
     _params = message.copy(opts.params or {}), _tools = opts.tools, _tool_choice = opts.tool_choice,
     _deadline = opts.deadline, _keep_partial = opts.keep_partial or false,
-    _log = opts.log, _hooks = opts.hooks,
+    _log = opts.log, _hooks = opts.hooks, _engine = engine,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
   if opts.messages then session:append(opts.messages) end
@@ -183,17 +187,22 @@ function Session:_interrupt()
   self._stream = nil
 end
 
--- History plus input, calls left open closed first.
+-- History plus input. Calls that neither answers are closed: their results stand
+-- behind those that came, before whatever else comes.
 local function conversation(session, input)
-  local list, added = {}, {}
+  local list, added, at = {}, {}, 1
   add(list, session._messages)
-  local first = input[1]
-  if not (first and first.role == "tool") and first then
-    for _, call in ipairs(message.open_calls(list)) do
-      added[#added + 1] = message.close_call(call, "the user went on without it")
-    end
+  while input[at] and input[at].role == "tool" do
+    added[at] = input[at]
+    at = at + 1
   end
-  add(added, input)
+  local answered = {}
+  add(answered, list)
+  add(answered, added)
+  for _, call in ipairs(message.open_calls(answered)) do
+    added[#added + 1] = message.close_call(call, "it was not run")
+  end
+  for i = at, #input do added[#added + 1] = input[i] end
   add(list, added)
   return { system = session.system, messages = list, origin = session._origin }, added
 end
@@ -239,6 +248,7 @@ local function begin(session, input, opts, streaming)
   opts = opts or {}
   if type(opts) ~= "table" then error("options: table expected, got " .. type(opts), 3) end
   options.check(opts, SEND)
+  if not streaming and (opts.on_event or opts.on_done) then error("on_event and on_done belong to stream", 3) end
   check_params(opts.params, session._wire)
   local own = message.from_input(input)
   session:_interrupt()
@@ -286,13 +296,17 @@ end
 
 --- Sends and hands the answer out as it comes: `for text in session:stream(…)`,
 --- or the methods of the stream. A runtime failure surfaces there. Lua 5.4
---- cancels the stream on `break`.
+--- cancels the stream on `break`. With opts.on_event(event) or opts.on_done(reply,
+--- message, err) it returns at once and they are called from the host's loop.
 --- @return oaichat.Stream stream, nil, nil, oaichat.Stream stream
 function Session:stream(input, opts)
   local call, err, finish = begin(self, input, opts, true)
   if err then finish(nil, err) end
   local new = stream.new(call, err, finish)
   self._stream = new
+  if opts and (opts.on_event or opts.on_done) then
+    new:_subscribe(self._engine, opts.on_event, opts.on_done, self._log)
+  end
   return new, nil, nil, new
 end
 

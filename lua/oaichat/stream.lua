@@ -4,8 +4,12 @@
 
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
+local wait = require "oaichat.wait"
 
 local M = {}
+
+-- PUC 5.1 cannot yield out of a for loop's iterator; LuaJIT and 5.2+ can.
+local FOR_CANNOT_YIELD = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
 --- @class oaichat.Stream
 local Stream = {}
@@ -67,6 +71,7 @@ function Stream:__call()
   local exchange = self._exchange
   local text = exchange and exchange:text()
   if text then return text, self end
+  if FOR_CANNOT_YIELD and wait.parks() then error("in a task of this Lua, use stream:next()", 2) end
   local _, err
   text, _, err = self:next()
   if err then error(err, 0) end
@@ -125,6 +130,56 @@ function Stream:chunks()
   return pull_chunk, self
 end
 
+-- Calls back what has come; true at the end. An error in a callback is logged and
+-- cancels the stream.
+local function call_back(stream, on_event, on_done, log)
+  local function guarded(fn, ...)
+    local ok, why = pcall(fn, ...)
+    if not ok then
+      if log then pcall(log, "error", "callback", { error = tostring(why) }) end
+      return false
+    end
+    return true
+  end
+  local function done()
+    if stream._told then return end
+    stream._told = true
+    stream._unwatch = nil
+    if on_done then guarded(on_done, stream._reply, stream._err and stream._err.message, stream._err) end
+  end
+  stream._done = done
+  return function()
+    local exchange = stream._call and stream._call.exchange
+    while exchange do
+      local kind, a, b, c, d, e, f = exchange:next()
+      if not kind then
+        if not exchange:done() then return false end
+        break
+      end
+      if on_event and not guarded(on_event, event_of(kind, a, b, c, d, e, f)) then stream:cancel() end
+      if stream._told then return true end
+    end
+    settle(stream)
+    done()
+    return true
+  end
+end
+
+--- For hosts without a coroutine at hand: events go to on_event, the end to
+--- on_done(reply, message, err), exactly once, inside cancel for a canceled stream;
+--- nothing after it. Both are called from step.
+--- @param scheduler oaichat.Scheduler
+function Stream:_subscribe(scheduler, on_event, on_done, log)
+  choose(self, "callbacks")
+  local turn = call_back(self, on_event, on_done, log)
+  if not self._call then
+    -- what failed before it began is told from step too, never from stream()
+    scheduler:spawn(turn)
+    return
+  end
+  self._unwatch = scheduler:on_ready(self._call.exchange, turn)
+end
+
 --- Reads to the end and says how it went. May be called again.
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Stream:result()
@@ -145,6 +200,8 @@ function Stream:cancel()
   self._call:cancel()
   self._waiting = false
   settle(self)
+  if self._unwatch then self._unwatch() end
+  if self._done then self._done() end
 end
 
 --- Still under way, as far as anyone has looked.

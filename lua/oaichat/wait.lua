@@ -9,7 +9,8 @@ local core = require "oaichat.core"
 local M = {}
 
 local pumps = {} -- list of { fd =, pump = }
-local scheduler -- { owns = function() -> boolean, park = function(exchange) }
+local schedulers = {} -- list of { owns = function() -> boolean, park = function(exchange) }
+local hosts = {} -- names of hosts that must not be blocked, the latest last
 
 --- How often a pump without a descriptor is called, in seconds.
 local TICK = 0.005
@@ -42,30 +43,90 @@ function M.pump()
   end
 end
 
---- A scheduler registers itself: `owns()` says whether the running coroutine is
---- one that it may park, `park(exchange)` returns when the exchange is ready.
-function M.register(new)
-  scheduler = new
-end
-
-local function slice()
-  for _, entry in ipairs(pumps) do
-    if not entry.fd then return TICK end
+-- Adds to a list; gives a function that takes it out again.
+local function add(list, item)
+  local entry = { item }
+  list[#list + 1] = entry
+  return function()
+    for i = #list, 1, -1 do
+      if list[i] == entry then table.remove(list, i) end
+    end
   end
 end
 
---- Returns once the exchange has something to pull.
---- @param exchange table of oaichat.core
-function M.ready(exchange)
-  if scheduler and scheduler.owns() then return scheduler.park(exchange) end
+--- A scheduler registers itself: `owns()` says whether the running coroutine is
+--- one that it may park, `park(object)` returns when the exchange or timer may be
+--- ready, `turn()` (a host's loop has it) when the engine has been stepped.
+--- @return fun() undo
+function M.register(new)
+  return add(schedulers, new)
+end
+
+--- A host whose loop must not be blocked says so.
+--- @param name string
+--- @return fun() undo
+function M.forbid(name)
+  return add(hosts, name)
+end
+
+local function refuse()
+  local host = hosts[#hosts]
+  if host then error(("would block the host (%s): use chat.spawn or on_done"):format(host[1]), 0) end
+end
+
+-- The scheduler that the running coroutine belongs to.
+local function owner()
+  for i = 1, #schedulers do
+    local scheduler = schedulers[i][1]
+    if scheduler.owns() then return scheduler end
+  end
+end
+
+--- Lets the host's loop turn once where the running coroutine belongs to one; false:
+--- the caller has to turn the engine itself. Raises where that is forbidden.
+--- @return boolean
+function M.turn()
+  local scheduler = owner()
+  if scheduler and scheduler.turn then
+    scheduler.turn()
+    return true
+  end
+  refuse()
+  return false
+end
+
+--- The longest a wait may last while pumps without a descriptor want their turns.
+--- @param seconds number|nil
+--- @return number|nil
+function M.slice(seconds)
+  for _, entry in ipairs(pumps) do
+    if not entry.fd and (not seconds or seconds > TICK) then return TICK end
+  end
+  return seconds
+end
+
+--- Blocks until an object of the core (exchange, timer) is ready.
+function M.blocking(object)
+  if hosts[1] and not object:ready() then refuse() end
   if not pumps[1] then
-    while not exchange:wait() do end
+    repeat until object:wait()
     return
   end
-  while not exchange:ready() do
-    M.pump()
-    exchange:wait(slice())
-  end
+  repeat M.pump() until object:wait(M.slice())
+end
+
+--- The running coroutine would park, not block.
+--- @return boolean
+function M.parks()
+  return owner() ~= nil
+end
+
+--- Returns when the exchange or timer has something to pull, or may have.
+--- @param object table of oaichat.core
+function M.ready(object)
+  local scheduler = owner()
+  if scheduler then return scheduler.park(object) end
+  return M.blocking(object)
 end
 
 return M

@@ -133,14 +133,8 @@ local function hold_success(out, session, before, mode)
   if mode == "stream" then assert.equal(out.reply.text, out.heard) end
 end
 
---- Plays `answer` (bytes, or a function of request and response) to one turn, then
---- a good one.
---- @param opts table|nil mode "stream"|"send", split, ending "close"|"reset"|"hold", new: options of chat.new
---- @return table reply, err, heard, pieces, seconds, history, requests
-function M.run(answer, opts)
-  opts = opts or {}
+local function two_turns(server, opts)
   local mode = opts.mode or "stream"
-  local server = serve(answer, opts)
   local session = M.session(server, opts.new)
   session:append { { role = "user", content = "before" }, { role = "assistant", content = "yes" } }
   local before = session:messages()
@@ -155,7 +149,19 @@ function M.run(answer, opts)
   local again = turn(session, mode, "again")
   assert.is_nil(again.err)
   assert.equal("good", again.reply.text)
+  return out
+end
+
+--- Plays `answer` (bytes, or a function of request and response) to one turn, then
+--- a good one.
+--- @param opts table|nil mode "stream"|"send", split, ending "close"|"reset"|"hold", new: options of chat.new
+--- @return table reply, err, heard, pieces, seconds, history, requests
+function M.run(answer, opts)
+  opts = opts or {}
+  local server = serve(answer, opts)
+  local ok, out = pcall(two_turns, server, opts)
   server:close()
+  if not ok then error(out, 0) end
   assert.same({}, server.errors)
   return out
 end

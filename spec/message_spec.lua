@@ -1,0 +1,85 @@
+--- Messages: what may stand in a conversation, copies, open calls, parts.
+-- luacheck: no max line length
+
+local json = require "oaichat.json"
+local message = require "oaichat.message"
+
+local function call(id) return { id = id, type = "function", ["function"] = { name = "f", arguments = "{}" } } end
+
+local function ids(calls)
+  local out = {}
+  for i, c in ipairs(calls) do out[i] = c.id end
+  return out
+end
+
+describe("messages", function()
+  it("are made of a string, a message, a list, parts, nothing", function()
+    assert.same({ { role = "user", content = "a" } }, message.from_input "a")
+    assert.same({ { role = "user", content = "" } }, message.from_input "")
+    assert.same({}, message.from_input(nil))
+    assert.same({ { role = "system", content = "a" } }, message.from_input { role = "system", content = "a" })
+    assert.same({ { role = "user", content = { { type = "text", text = "a" }, { type = "text", text = "b" } } } },
+      message.from_input { "a", { type = "text", text = "b" } })
+    assert.equal(2, #message.from_input { { role = "user", content = "a" }, { role = "assistant" } })
+  end)
+
+  it("name the place of what is wrong", function()
+    local cases = {
+      { { role = "nobody", content = "a" }, "input.role" }, { { role = "user" }, "input.content" },
+      { { { role = "user", content = "a" }, { role = "tool", content = "x" } }, "input[2].tool_call_id" },
+      { { "a", { type = "odd" } }, "input[2]" }, { {}, "empty" }, { 1, "number" }, { { role = "user", content = 1 }, "input.content" },
+    }
+    for _, case in ipairs(cases) do
+      local ok, why = pcall(message.from_input, case[1])
+      assert.is_false(ok)
+      assert.truthy(why:find(case[2], 1, true), why)
+    end
+  end)
+
+  it("are copied deeply, with metatables, and in their shape", function()
+    local old = { a = { 1, 2 }, list = json.array {} }
+    old.again = old.a
+    local new = message.copy(old)
+    assert.are_not.equal(old.a, new.a)
+    assert.same({ 1, 2 }, new.a)
+    assert.equal(new.a, new.again)
+    assert.equal(json.array_mt, getmetatable(new.list))
+    old.self = old
+    new = message.copy(old)
+    assert.equal(new, new.self)
+  end)
+
+  it("know the calls that no result answers", function()
+    local asked = { role = "assistant", tool_calls = { call "a", call "b" } }
+    local function result(id) return { role = "tool", tool_call_id = id, content = "x" } end
+    local user = { role = "user", content = "x" }
+    assert.same({}, message.open_calls {})
+    assert.same({}, message.open_calls { user })
+    assert.same({ "a", "b" }, ids(message.open_calls { user, asked }))
+    assert.same({ "b" }, ids(message.open_calls { user, asked, result "a" }))
+    assert.same({}, message.open_calls { user, asked, result "b", result "a" })
+    local closing = message.close_call(call "b", "stopped")
+    assert.equal("b", closing.tool_call_id)
+    assert.equal("tool", closing.role)
+    assert.truthy(closing.content:find("stopped", 1, true))
+    assert.is_true(closing.meta.synthesised)
+  end)
+
+  it("tell media types by content", function()
+    local cases = {
+      ["\137PNG\r\n\26\n"] = "image/png", ["\255\216\255\219"] = "image/jpeg", ["GIF89a"] = "image/gif",
+      ["RIFF\0\0\0\0WEBP"] = "image/webp", ["RIFF\0\1\2\3WAVE"] = "audio/wav", ["ID3\4"] = "audio/mp3", ["\255\251x"] = "audio/mp3",
+      ["%PDF-1.4"] = "application/pdf",
+    }
+    for bytes, media in pairs(cases) do assert.equal(media, message.media_type(bytes), media) end
+    for _, bytes in ipairs { "", "hello", "GIF8", " %PDF-", "RIFF" } do assert.is_nil(message.media_type(bytes)) end
+  end)
+
+  it("refuse a part of an unknown type, and keep only a file's last name", function()
+    local none, why = message.part("hello", "a/b.txt")
+    assert.is_nil(none)
+    assert.truthy(why:find("a/b.txt", 1, true))
+    assert.equal("c.pdf", message.part("%PDF-1", "a/b/c.pdf").file.filename)
+    assert.equal("c.pdf", message.part("%PDF-1", "a\\c.pdf").file.filename)
+  end)
+end)

@@ -1,0 +1,79 @@
+--- wire/chat renders: stable bytes, empty tables, errors with their path.
+-- luacheck: no max line length
+
+local json = require "oaichat.json"
+local wire = require "oaichat.wire.chat"
+
+local HOME = "https://a.example:443"
+
+local function render(messages, options, system)
+  options = options or {}
+  options.model = options.model or "m"
+  local parts, why, err = wire.render({ messages = messages, origin = HOME, system = system }, options)
+  return parts and table.concat(parts), why, err
+end
+
+local HELLO = { role = "user", content = "hi" }
+
+describe("the chat wire", function()
+  it("renders model, messages and what was asked for", function()
+    assert.equal('{"model":"m","messages":[{"content":"hi","role":"user"}]}', render { HELLO })
+    assert.equal('{"model":"m","messages":[{"content":"s","role":"system"},{"content":"hi","role":"user"}],"stream":true,'
+      .. '"stream_options":{"include_usage":true},"temperature":0}',
+      render({ HELLO }, { params = { temperature = 0 }, stream = true }, "s"))
+    assert.equal('{"model":"m","messages":[]}', render {})
+  end)
+
+  it("lets params.stream_options stand", function()
+    local body = render({ HELLO }, { params = { stream_options = { include_usage = false } }, stream = true })
+    assert.truthy(body:find('"stream_options":{"include_usage":false}', 1, true))
+  end)
+
+  it("gives the same bytes each time, and those of before for the messages of before", function()
+    local params = {}
+    for i = 1, 40 do params["p" .. i] = i end
+    local first = render({ HELLO }, { params = params })
+    for _ = 1, 5 do assert.equal(first, render({ { content = "hi", role = "user" } }, { params = params })) end
+    local longer = render { HELLO, { role = "assistant", content = "yo" } }
+    assert.equal(render({ HELLO }):sub(1, -3), longer:sub(1, #render { HELLO } - 2))
+  end)
+
+  it("never sends meta, and sends opaque fields to their origin alone", function()
+    local message = { role = "assistant", content = "a", meta = { origin = HOME, opaque = { signature = "S" } } }
+    assert.truthy(render({ message }):find('"signature":"S"', 1, true))
+    assert.is_nil(render({ message }):find("meta", 1, true))
+    message = { role = "assistant", content = "a", meta = { origin = "https://b.example:443", opaque = { signature = "S" } } }
+    assert.is_nil(render({ message }):find("signature", 1, true))
+  end)
+
+  it("writes a call's message with null content, an empty one with empty content", function()
+    local call = { id = "c", type = "function", ["function"] = { name = "f", arguments = "{}" } }
+    assert.truthy(render({ { role = "assistant", tool_calls = { call } } }):find('"content":null', 1, true))
+    assert.truthy(render({ { role = "assistant" } }):find('"content":""', 1, true))
+    assert.is_nil(render({ { role = "assistant", refusal = "no" } }):find('"content":""', 1, true))
+  end)
+
+  it("writes empty tables as {} or, marked, as []", function()
+    local body = render({ HELLO }, { tools = { { parameters = { properties = {}, required = json.array {} } } } })
+    assert.truthy(body:find('"properties":{},"required":[]', 1, true))
+  end)
+
+  it("names the path of what cannot be sent", function()
+    local none, why, err = render { HELLO, { role = "user", content = { { type = "text", text = print } } } }
+    assert.is_nil(none)
+    assert.equal("messages[2].content[1].text", err.path)
+    assert.equal("invalid_request", err.kind)
+    assert.equal("encode", err.code)
+    assert.equal(why, err.message)
+    assert.truthy(why:find("messages[2].content[1].text", 1, true))
+    none, why, err = render({ HELLO }, { params = { x = { 0 / 0 } } })
+    assert.is_nil(none)
+    assert.equal("x[1]", err.path)
+    assert.equal(why, err.message)
+  end)
+
+  it("keeps three names to itself", function()
+    for _, name in ipairs { "messages", "model", "stream" } do assert.is_true(wire.reserved(name)) end
+    assert.is_false(wire.reserved "temperature")
+  end)
+end)

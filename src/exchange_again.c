@@ -62,6 +62,6 @@ bool oai_exchange_again(oai_exchange *x) {
     x->nomem = true;
     return false;
   }
-  oai_exchange_arm(x, oai_now());
+  oai_exchange_arm(x);
   return true;
 }

@@ -1,166 +1,24 @@
---- loop/scheduler: tasks, and the one loop that gives them their turns. A task is a
--- coroutine that may wait: for an exchange, a timer, another task; while it waits the
--- others go on. One scheduler an engine; it knows no session and no wire.
---
--- What waits is found by id: the engine says which ids are ready, `waiters` says who
--- waits for them: a task to resume, or a function to call.
+--- loop/scheduler: the one loop that gives tasks and callback streams their turns.
+-- One scheduler an engine; it knows no session and no wire.
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local task_of = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
 local unpack = table.unpack or unpack
 
-local M = {}
+local park, park_on, waiters, wake = task_of.park, task_of.park_on, task_of.waiters, task_of.wake
 
--- thread -> task; ids are addresses of live objects, unique over all engines.
-local tasks = setmetatable({}, { __mode = "k" })
-local waiters = {}
-
--- What a task yields; anything else it yields is a mistake.
-local PARK = {}
-
---- @class oaichat.Task
-local Task = {}
-Task.__index = Task
-Task.__name = "oaichat.Task"
+local M = { current = task_of.current }
 
 --- @class oaichat.Scheduler
 --- @field on_work fun()|nil an adapter's: there is something to drive again
+--- @field host (fun(advance: fun(...): boolean, ...): fun())|nil an adapter's: runs a new task in a thread of the
+---   host, by calls of advance until it returns true; gives a function that wakes that thread
 --- @field on_error fun(err, task)|nil
 local Scheduler = {}
 Scheduler.__index = Scheduler
-
-local function pack(...)
-  return { n = select("#", ...), ... }
-end
-
---- The task that is running, by identity of its coroutine; nested coroutines are
---- not it.
-function M.current()
-  local thread = coroutine.running()
-  return thread and tasks[thread]
-end
-
-local function wake(task)
-  local scheduler = task.scheduler
-  scheduler._queue[#scheduler._queue + 1] = task
-  if not scheduler._dispatching and not scheduler._poke then
-    -- the host's loop must come round although no socket has anything
-    scheduler._poke = scheduler.core:timer(0)
-  end
-end
-
-local function finish(task, ok, results)
-  tasks[task.thread] = nil
-  local scheduler = task.scheduler
-  scheduler._live[task] = nil
-  scheduler._count = scheduler._count - 1
-  task._done, task._ok, task._results = true, ok, results
-  for _, waiter in ipairs(task._waiters) do wake(waiter) end
-  if not ok and not task._waiters[1] and not task._observed then scheduler:_report(task) end
-  task._waiters = {}
-end
-
-local function traceback(thread, why)
-  if type(why) ~= "string" then return why end
-  return debug.traceback(thread, why)
-end
-
-local function resume(task, ...)
-  local thread = task.thread
-  task._parked = nil
-  local out = pack(coroutine.resume(thread, ...))
-  if coroutine.status(thread) == "dead" then
-    if out[1] then return finish(task, true, pack(unpack(out, 2, out.n))) end
-    return finish(task, false, traceback(thread, out[2]))
-  end
-  if out[2] ~= PARK then
-    finish(task, false, "a task must not yield by itself; use chat.sleep or wait for something")
-  end
-end
-
--- Leaves the running task until somebody wakes it.
-local function park(task, parked)
-  if task._canceled and task._told then error(errors.new { kind = "canceled", code = "canceled" }, 0) end
-  task._parked = parked
-  coroutine.yield(PARK)
-  task._parked = nil
-  if task._canceled then task._told = true end
-end
-
--- Parks until an object of the core (exchange, timer) is ready.
-local function park_on(task, object)
-  if object.relist then object:relist() end
-  local id = object:id()
-  waiters[id] = task
-  task.scheduler._waiting = task.scheduler._waiting + 1
-  park(task, object)
-  task.scheduler._waiting = task.scheduler._waiting - 1
-  if waiters[id] == task then waiters[id] = nil end
-end
-
--- ---- tasks --------------------------------------------------------------------
-
---- Waits for the task's end. In a task it parks; elsewhere it runs the scheduler.
---- @return any ... what the function returned; nil, message, err when it raised
-function Task:wait()
-  self._observed = true
-  local current = M.current()
-  if current == self then error("a task cannot wait for itself", 2) end
-  while not self._done do
-    if current then
-      self._waiters[#self._waiters + 1] = current
-      park(current, self)
-      if current._canceled and not self._done then return errors.fail { kind = "canceled", code = "canceled" } end
-    else
-      local ok, why = self.scheduler:_turn(nil, self)
-      if not ok then return errors.fail(why) end
-    end
-  end
-  if self._ok then return unpack(self._results, 1, self._results.n) end
-  return errors.fail(self:_error())
-end
-
--- A raised err object stays what it is; any other error gets the task's name.
-function Task:_error()
-  local why = self._results
-  if errors.is(why) then return why end
-  return errors.new {
-    kind = "tool", code = "task_error",
-    message = ("task %s: %s"):format(self.name, tostring(why)),
-  }
-end
-
---- Ends what the task waits for: that returns nil, message, err with kind
---- "canceled"; if the task then waits again, the wait raises that err.
-function Task:cancel()
-  if self._done or self._canceled then return end
-  self._canceled = true
-  if not self._started then
-    self._ok = true
-    tasks[self.thread] = nil
-    return finish(self, true, pack(errors.fail { kind = "canceled", code = "canceled" }))
-  end
-  local parked = self._parked
-  if not parked then return end
-  if parked.cancel and parked.relist then
-    parked:cancel() -- an exchange: it becomes ready, and its task is woken by that
-  else
-    wake(self)
-  end
-end
-
---- @return boolean
-function Task:done()
-  return self._done
-end
-
-function Task:__tostring()
-  return ("oaichat.Task (%s, %s)"):format(self.name, self._done and "done" or self._parked and "waiting" or "ready")
-end
-
--- ---- the scheduler --------------------------------------------------------------
 
 --- A scheduler with an engine of its own, or the given one.
 --- @return oaichat.Scheduler
@@ -183,20 +41,18 @@ end
 --- @return oaichat.Task
 function Scheduler:spawn(fn, ...)
   if type(fn) ~= "function" then error("spawn: function expected, got " .. type(fn), 2) end
-  local args = pack(...)
   self._names = self._names + 1
   local where = debug.getinfo(fn, "S")
-  local task = setmetatable({
-    name = ("#%d (%s:%d)"):format(self._names, where.short_src, where.linedefined), scheduler = self,
-    _waiters = {}, _done = false, _started = false,
-  }, Task)
-  task.thread = coroutine.create(function()
-    task._started = true
-    return fn(unpack(args, 1, args.n))
-  end)
-  tasks[task.thread] = task
+  local name = ("#%d (%s:%d)"):format(self._names, where.short_src, where.linedefined)
+  local task = task_of.new(self, name, fn, ...)
   self._live[task] = true
   self._count = self._count + 1
+  if self.host then
+    task._ring = self.host(function(...)
+      if task._done then return true end
+      return task_of.advance(task, ...)
+    end)
+  end
   wake(task)
   if self.on_work then self.on_work() end
   return task
@@ -216,7 +72,7 @@ local function hand_out(id)
   local waiter = waiters[id]
   if not waiter then return end
   waiters[id] = nil
-  if type(waiter) == "function" then waiter() else resume(waiter) end
+  if type(waiter) == "function" then waiter() else task_of.resume(waiter) end
 end
 
 -- Everything that can go on now, fairly, until the budget is spent.
@@ -234,7 +90,7 @@ function Scheduler:_dispatch()
       local task = queue[at]
       queue[at] = false
       at = at + 1
-      if not task._done then resume(task) end
+      if not task._done then task_of.resume(task) end
     end
     local id = not engine:spent() and engine:pop()
     if id then hand_out(id) end
@@ -300,7 +156,8 @@ function Scheduler:_turn(seconds, wanted)
 end
 
 --- Runs until every task and callback stream has ended.
---- @return boolean|nil ok, string|nil message, oaichat.Error|nil err a deadlock, or the first error of a task that nobody waited for
+--- @return boolean|nil ok, string|nil message, oaichat.Error|nil err a deadlock, or the
+---   first error of a task that nobody waited for
 function Scheduler:run()
   if M.current() then error("chat.run must not be called in a task", 2) end
   self._errors = nil

@@ -1,0 +1,186 @@
+--- loop/task: a coroutine that may wait: for an object of the core, or for another
+-- task; while it waits the others go on. Which one runs next is the scheduler's.
+--
+-- What waits is found by id: the engine says which ids are ready, `waiters` says who
+-- waits for them: a task to resume, or a function to call.
+
+local errors = require "oaichat.errors"
+
+local unpack = table.unpack or unpack
+
+local M = {}
+
+-- thread -> task; ids are addresses of live objects, unique over all engines.
+local tasks = setmetatable({}, { __mode = "k" })
+local waiters = {}
+M.waiters = waiters
+
+-- What a task yields; anything else it yields is a mistake.
+local PARK = {}
+
+--- @class oaichat.Task
+local Task = {}
+Task.__index = Task
+Task.__name = "oaichat.Task"
+
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+--- The task that is running, by identity of its coroutine; nested coroutines are
+--- not it.
+function M.current()
+  local thread = coroutine.running()
+  return thread and tasks[thread]
+end
+
+--- Has the task resumed at the next turn of its scheduler.
+function M.wake(task)
+  local scheduler = task.scheduler
+  scheduler._queue[#scheduler._queue + 1] = task
+  if not scheduler._dispatching and not scheduler._poke then
+    -- the host's loop must come round although no socket has anything
+    scheduler._poke = scheduler.core:timer(0)
+  end
+end
+
+local function finish(task, ok, results)
+  tasks[task.thread] = nil
+  local scheduler = task.scheduler
+  scheduler._live[task] = nil
+  scheduler._count = scheduler._count - 1
+  task._done, task._ok, task._results = true, ok, results
+  for _, waiter in ipairs(task._waiters) do M.wake(waiter) end
+  if not ok and not task._waiters[1] and not task._observed then scheduler:_report(task) end
+  task._waiters = {}
+end
+
+local function traceback(thread, why)
+  if type(why) ~= "string" then return why end
+  return debug.traceback(thread, why)
+end
+
+--- Runs the task until it waits; where a host's threads run the tasks, what else
+--- it yielded is for the host.
+--- @return boolean ended
+function M.advance(task, ...)
+  local thread = task.thread
+  task._parked = nil
+  local out = pack(coroutine.resume(thread, ...))
+  if coroutine.status(thread) == "dead" then
+    if out[1] then
+      finish(task, true, pack(unpack(out, 2, out.n)))
+    else
+      finish(task, false, traceback(thread, out[2]))
+    end
+    return true
+  end
+  if out[2] == PARK then return false end
+  if task._ring then return false, unpack(out, 2, out.n) end
+  finish(task, false, "a task must not yield by itself; use chat.sleep or wait for something")
+  return true
+end
+
+--- Gives the task its turn.
+function M.resume(task)
+  if task._ring then task._ring() else M.advance(task) end
+end
+
+--- Waits until somebody wakes the task.
+function M.park(task, parked)
+  if task._canceled and task._told then error(errors.new { kind = "canceled", code = "canceled" }, 0) end
+  task._parked = parked
+  coroutine.yield(PARK)
+  task._parked = nil
+  if task._canceled then task._told = true end
+end
+
+--- Waits until an object of the core may be ready. What is ready already is listed
+--- again, behind the others.
+function M.park_on(task, object)
+  if object.relist then object:relist() end
+  local id = object:id()
+  waiters[id] = task
+  task.scheduler._waiting = task.scheduler._waiting + 1
+  M.park(task, object)
+  task.scheduler._waiting = task.scheduler._waiting - 1
+  if waiters[id] == task then waiters[id] = nil end
+end
+
+-- ---- tasks --------------------------------------------------------------------
+
+--- Waits for the task's end. In a task it parks; elsewhere it runs the scheduler.
+--- @return any ... what the function returned; nil, message, err when it raised
+function Task:wait()
+  self._observed = true
+  local current = M.current()
+  if current == self then error("a task cannot wait for itself", 2) end
+  while not self._done do
+    if current then
+      self._waiters[#self._waiters + 1] = current
+      M.park(current, self)
+      if current._canceled and not self._done then return errors.fail { kind = "canceled", code = "canceled" } end
+    else
+      local ok, why = self.scheduler:_turn(nil, self)
+      if not ok then return errors.fail(why) end
+    end
+  end
+  if self._ok then return unpack(self._results, 1, self._results.n) end
+  return errors.fail(self:_error())
+end
+
+-- A raised err object stays what it is; any other error gets the task's name.
+function Task:_error()
+  local why = self._results
+  if errors.is(why) then return why end
+  return errors.new {
+    kind = "tool", code = "task_error",
+    message = ("task %s: %s"):format(self.name, tostring(why)),
+  }
+end
+
+--- Ends what the task waits for: that returns nil, message, err with kind
+--- "canceled"; if the task then waits again, the wait raises that err.
+function Task:cancel()
+  if self._done or self._canceled then return end
+  self._canceled = true
+  if not self._started then
+    self._ok = true
+    tasks[self.thread] = nil
+    return finish(self, true, pack(errors.fail { kind = "canceled", code = "canceled" }))
+  end
+  local parked = self._parked
+  if not parked then return end
+  if parked.cancel and parked.relist then
+    parked:cancel() -- an exchange: it becomes ready, and its task is woken by that
+  else
+    M.wake(self)
+  end
+end
+
+--- @return boolean
+function Task:done()
+  return self._done
+end
+
+function Task:__tostring()
+  return ("oaichat.Task (%s, %s)"):format(self.name, self._done and "done" or self._parked and "waiting" or "ready")
+end
+
+--- A task that has not begun.
+--- @param scheduler oaichat.Scheduler
+--- @param name string
+function M.new(scheduler, name, fn, ...)
+  local args = pack(...)
+  local task = setmetatable({
+    name = name, scheduler = scheduler, _waiters = {}, _done = false, _started = false,
+  }, Task)
+  task.thread = coroutine.create(function()
+    task._started = true
+    return fn(unpack(args, 1, args.n))
+  end)
+  tasks[task.thread] = task
+  return task
+end
+
+return M

@@ -36,6 +36,13 @@ else
   SANFLAGS :=
 endif
 
+# PORTABLE=1 (also from the environment): the path for platforms without epoll and
+# kqueue, where there is no descriptor for a host loop.
+ifeq ($(PORTABLE),1)
+  OUT := build-portable/$(ABI)
+  PLATFORM := -DOAI_PORTABLE -DOAI_LISTEN_POLL
+endif
+
 # Warnings are errors in CI only: a newer compiler must not stop a user.
 ifneq ($(filter 1 true,$(CI)),)
   WERROR ?= 1
@@ -48,7 +55,7 @@ CURL_LIBS ?= $(or $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null),-lcurl)
 WARN    := -Wall -Wextra -Wpedantic -Werror=implicit-function-declaration $(if $(filter 1,$(WERROR)),-Werror)
 CFLAGS  ?=
 ALL_CFLAGS = -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(OPT) \
-  $(SANFLAGS) $(CURL_CFLAGS) $(CFLAGS)
+  $(SANFLAGS) $(PLATFORM) $(CURL_CFLAGS) $(CFLAGS)
 LIBS    := $(CURL_LIBS) -lpthread -ldl -lm
 
 ifeq ($(shell uname -s),Darwin)
@@ -165,6 +172,10 @@ smoke: ## One exchange on every other interpreter that is installed
 test-valgrind: ## Mixed exchanges on lua5.4 under valgrind
 	@sh scripts/test.sh valgrind
 
+.PHONY: test-portable
+test-portable: ## The specs on the path without epoll and kqueue
+	@PORTABLE=1 LUA='$(LUA)' sh scripts/test.sh specs $(FILES)
+
 .PHONY: test-steady
 test-steady: ## Requests checked against OpenAI's own specification
 	@sh scripts/test.sh steady
@@ -194,6 +205,10 @@ bench: ## CPU a chunk, a request, a turn against bare libcurl (needs ../shared/b
 check: ## clang-format, cppcheck, luacheck: zero warnings
 	@sh scripts/check.sh
 
+.PHONY: check-windows
+check-windows: ## Every C file compiles for Windows (mingw-w64)
+	@sh scripts/windows.sh
+
 .PHONY: format
 format: ## clang-format in place
 	clang-format -i $(wildcard src/*.[ch] spec/*.[ch] bench/*.[ch])
@@ -205,6 +220,6 @@ picture: ## docs/demo.svg, recorded from a real run of the demo
 
 .PHONY: clean
 clean: ## Removes what was built
-	rm -rf build build-asan lua/oaichat/core.so oaichat src/*.o
+	rm -rf build build-asan build-portable lua/oaichat/core.so oaichat src/*.o
 
 -include $(OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(TESTS:=.d)

@@ -71,11 +71,49 @@ end
 function modes.stream()
   one(session(warm), 0)
   local from, latency, bytes = mark(), {}, 0
-  for i = 1, n do
+  local function run(i)
     local got, first = one(session(base), from.wall)
     bytes, latency[i] = bytes + got, first
   end
+  if n == 1 then
+    run(1)
+  else
+    for i = 1, n do chat.spawn(run, i) end
+    assert(chat.run())
+  end
   report(n, n * chunks, bytes, n * expect, from, latency)
+end
+
+local function rss()
+  for line in io.lines "/proc/self/status" do
+    local kb = line:match "^VmRSS:%s*(%d+)"
+    if kb then return tonumber(kb) end
+  end
+end
+
+-- Streams that got some tokens and wait: what an open one costs.
+function modes.idle()
+  one(session(warm), 0)
+  collectgarbage()
+  collectgarbage()
+  local before, from, open, hold = rss(), mark(), 0, tonumber(env("BENCH_HOLD", "1"))
+  local talk = session(base)
+  for _ = 1, n do
+    chat.spawn(function()
+      local got = 0
+      for _ in talk:fork():stream(QUESTION) do
+        got = got + 1
+        if got == hold then open = open + 1 end
+      end
+    end)
+  end
+  while open < n do
+    chat.step()
+    chat.wait(1)
+  end
+  local after = rss()
+  report(n, 0, 0, 0, from, {}, { rss_base_kb = before, rss_open_kb = after, kb_per_stream = (after - before) / n })
+  os.exit(0)
 end
 
 function modes.oneshot()

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds what a command of the Makefile needs and this machine lacks.
-#   sh scripts/deps.sh demo|test|check|valgrind|rock|others
+#   sh scripts/deps.sh demo|test|check|valgrind|rock|windows|steady|hosts|others
 # Debian and Ubuntu: installs it by apt, by itself as root or with CI=1; else it
 # prints the one line to run and asks. Other systems: says what to install.
 # Only POSIX sh is assumed. Nothing missing: no apt call, a few milliseconds.
@@ -91,6 +91,7 @@ test)
   need_lua luajit 5.1 luajit libluajit-5.1-dev
   need_module lua5.4 cjson lua-cjson
   need_module luajit cjson lua-cjson
+  need_module lua5.4 socket lua-socket
   has busted || lack busted lua-busted
   ;;
 check)
@@ -101,8 +102,21 @@ check)
 valgrind)
   has valgrind || lack valgrind valgrind
   ;;
+steady) # servers from npm that check our requests
+  has node || lack node nodejs
+  has npx || lack npx npm
+  ;;
+windows)
+  has x86_64-w64-mingw32-gcc || lack x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64-posix
+  ;;
 rock)
   has luarocks || lack luarocks luarocks
+  ;;
+hosts) # servers and tools that some specs run beside themselves
+  has openssl || lack openssl openssl
+  has nginx || lack nginx nginx-light libnginx-mod-stream
+  [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
+    lack "nginx's stream module" libnginx-mod-stream
   ;;
 others) # what `make smoke` covers
   need_build

@@ -116,7 +116,10 @@ describe("redirects:", function()
     end)
   end
 
-  for _, location in ipairs { "", " ", "http://", "://x", "http://127.0.0.1:99999/", "/a b", "/\233", "\\\\x", "/x\127" } do
+  local NOWHERE = {
+    "", " ", "http://", "http://:1/", "http://127.0.0.1:99999/", "/a b", "/\233", "\\\\x", "/x\127",
+  }
+  for _, location in ipairs(NOWHERE) do
     it(("row 44: a place that is no URL is an error: %q"):format(location), function()
       local server = testing.server(function(request, response)
         if request.number > 1 then return play.good(request, response) end
@@ -394,7 +397,9 @@ describe("headers:", function()
         assert.is_nil(play.succeeded(out, "a").request_id)
       end)
       play.each(hint .. play.http(200, body), { modes = { "send" } }, function(out) play.succeeded(out, "a") end)
-      play.each(hint .. play.http(429, "{}"), {}, function(out) assert.equal(429, play.failed(out, "rate_limit").status) end)
+      play.each(hint .. play.http(429, "{}"), {}, function(out)
+        assert.equal(429, play.failed(out, "rate_limit").status)
+      end)
     end
   end)
 

@@ -139,8 +139,8 @@ describe("TLS:", function()
   end
 
   it("row 4: what a refused server gets is a hello, never a request", function()
-    local said, plain = {}, nil
-    plain = testing.server { on_data = function(peer, bytes)
+    local said = {}
+    local plain = testing.server { on_data = function(peer, bytes)
       said[#said + 1] = bytes
       -- a TLS alert: handshake failure
       peer:write("\21\3\3\0\2\2\40"):close()
@@ -264,16 +264,20 @@ describe("TLS:", function()
 
   for _, site in ipairs { "good", "h2" } do
     it(("keeps its connection for the next turns (%s)"):format(site), function()
-      local raw = front.sites[site]
       serve()
+      local before = #front:requests()
       local session = connect(site, { http2 = true })
       for _ = 1, 5 do
         assert.truthy(session:send "hello")
         assert.equal("good", session:stream("hello"):result().text)
       end
       assert.equal(10, #server.requests)
-      -- nginx says a connection's number of each request
-      assert.truthy(raw)
+      local lines, connections = front:requests(), {}
+      assert.equal(before + 10, #lines)
+      for i = before + 2, #lines do connections[lines[i]:match "^%d+"] = true end
+      -- the first may have found a connection of the spec before, about to end
+      assert.equal(lines[#lines]:match "^%d+", next(connections))
+      assert.is_nil(next(connections, next(connections)))
     end)
   end
 
@@ -319,7 +323,8 @@ describe("TLS:", function()
   it("streams through TLS byte by byte", function()
     for site, http2 in pairs { raw = false, good = false, h2 = true } do
       serve(function(_, response)
-        response:event(testing.chunk "\195\169", 1):event(testing.chunk("b", { finish_reason = "stop" }), 1):done(1):finish()
+        response:event(testing.chunk "\195\169", 1):event(testing.chunk("b", { finish_reason = "stop" }), 1)
+        response:done(1):finish()
       end)
       assert.equal("\195\169b", connect(site, { http2 = http2 }):stream("hello"):result().text)
       server:close()
@@ -336,6 +341,38 @@ describe("TLS:", function()
       assert.equal(long, session:stream(long):result().text)
       server:close()
     end
+  end)
+
+  -- Ten MB for a reader who took the first piece and went away.
+  local function absent_reader(site, http2, bytes)
+    local piece = ("z"):rep(10000)
+    serve(function(_, response)
+      response:event(testing.chunk "a")
+      for _ = 1, bytes / 10000 do response:event(testing.chunk(piece)) end
+      response:event(testing.chunk({}, { finish_reason = "stop" })):done():finish()
+    end)
+    local stream = connect(site, { http2 = http2 }):stream "hello"
+    assert.equal("a", stream:next())
+    local stop = core.now() + 0.5
+    while core.now() < stop do
+      core.engine():wait(0.01)
+      core.engine():step()
+      server:step()
+    end
+    return stream:result()
+  end
+
+  it("HTTP/1.1 waits for a reader who is behind", function()
+    assert.equal(1e7 + 1, #absent_reader("good", false, 1e7).text)
+  end)
+
+  it("HTTP/2 keeps two MB for a reader who is behind; ten are too_large", function()
+    assert.equal(2e6 + 1, #absent_reader("h2", true, 2e6).text)
+    server:close()
+    local reply, _, err = absent_reader("h2", true, 1e7)
+    assert.is_nil(reply)
+    assert.equal("too_large", err.kind)
+    assert.is_true(#err.partial.text > 1e6 and #err.partial.text < 6e6)
   end)
 
   it("row 26: a cancel ends the connection behind TLS", function()

@@ -3,15 +3,15 @@
 #include "core.h"
 
 #include "digest.h"
+#include "platform.h"
 #include "pollset.h"
 
 #include <curl/curl.h>
-#include <dlfcn.h>
-#include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
-#if defined(__GNUC__)
+#if defined(_WIN32)
+#define OAI_EXPORT __declspec(dllexport)
+#elif defined(__GNUC__)
 #define OAI_EXPORT __attribute__((visibility("default")))
 #else
 #define OAI_EXPORT
@@ -21,7 +21,7 @@
 
 static const char *const classes[] = {OAI_ENGINE, OAI_SESSION, OAI_EXCHANGE,
                                       OAI_SSE,    OAI_TIMER,   OAI_LISTENER,
-                                      OAI_PEER};
+                                      OAI_PEER,   OAI_CONN};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 
 /* Its address is the registry key of the counters. */
@@ -131,7 +131,7 @@ static int core_now(lua_State *L) {
 
 /* isatty(fd) -> boolean */
 static int core_isatty(lua_State *L) {
-  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  lua_pushboolean(L, oai_platform_isatty((int)luaL_checkinteger(L, 1)));
   return 1;
 }
 
@@ -167,22 +167,13 @@ OAI_EXPORT int luaopen_oaichat_core(lua_State *L);
 
 /* lua_close unloads C modules, and libcurl with this one, while a resolver
  * thread of libcurl may still run: so the module stays. */
-static void pin(void) {
-#ifdef RTLD_NODELETE
-  Dl_info info;
-  if (dladdr((void *)&live_key, &info) && info.dli_fname)
-    dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
-#endif
-}
-
 static void start_curl(void) {
   curl_global_init(CURL_GLOBAL_DEFAULT);
-  pin();
+  oai_platform_pin(&live_key);
 }
 
 int luaopen_oaichat_core(lua_State *L) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, start_curl);
+  oai_platform_once(start_curl);
   lua_pushlightuserdata(L, (void *)&live_key);
   memset(lua_newuserdata(L, sizeof(long) * NCLASSES), 0,
          sizeof(long) * NCLASSES);
@@ -196,5 +187,6 @@ int luaopen_oaichat_core(lua_State *L) {
   oai_open_timer(L);
   oai_open_json(L);
   oai_open_listen(L);
+  oai_open_conn(L);
   return 1;
 }

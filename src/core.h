@@ -13,6 +13,7 @@
 #define OAI_EXCHANGE "oaichat.exchange"
 #define OAI_SSE "oaichat.sse"
 #define OAI_TIMER "oaichat.timer"
+#define OAI_CONN "oaichat.conn"
 #define OAI_LISTENER "oaichat.listener"
 #define OAI_PEER "oaichat.peer"
 
@@ -41,5 +42,6 @@ void oai_open_sse(lua_State *L);
 void oai_open_timer(lua_State *L);
 void oai_open_json(lua_State *L);
 void oai_open_listen(lua_State *L);
+void oai_open_conn(lua_State *L);
 
 #endif

@@ -5,6 +5,15 @@
  * their boxes, weakly: a box that nobody keeps is collected, and then the peer
  * sends what is queued and closes. */
 #include "core.h"
+#ifdef _WIN32
+
+/* The listener is a tool of tests and demos, for POSIX alone. */
+void oai_open_listen(lua_State *L) {
+  (void)L;
+}
+
+#else
+
 #include "listen.h"
 
 #include <string.h>
@@ -252,3 +261,5 @@ void oai_open_listen(lua_State *L) {
   oai_class(L, OAI_PEER, peer_methods, peer_gc);
   oai_setfuncs(L, functions);
 }
+
+#endif

@@ -113,7 +113,7 @@ char *oai_url_follow(const char *url, oai_slice location, const char *origin) {
   char *next = NULL;
   if (!location.n || has_control(location.p, location.n)) return NULL;
   for (size_t i = 0; i < location.n; i++)
-    if ((unsigned char)location.p[i] >= 0x80 || location.p[i] == '\\')
+    if ((unsigned char)location.p[i] >= 0x80 || strchr(" \\", location.p[i]))
       return NULL; /* readers of URLs differ on these */
   char *to = oai_copy(location.p, location.n);
   CURLU *u = curl_url();

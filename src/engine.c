@@ -4,6 +4,7 @@
 
 #include "pollset.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,10 +23,19 @@ struct oai_engine {
   double stop_at;
   bool handed_out;
   size_t transfers;
+  int draining;
+  oai_watch **watches; /* by descriptor */
+  size_t nwatches;
   CURL *spare[SPARE_MAX]; /* reset handles: their buffers cost more */
   size_t nspare;
   bool stepping;
 };
+
+static double next_due(const oai_engine *e) {
+  double due = e->curl_due;
+  if (e->nheap && (due < 0 || e->heap[0]->at < due)) due = e->heap[0]->at;
+  return due;
+}
 
 /* ---- what curl tells us; it only notes facts ---------------------------- */
 
@@ -45,6 +55,7 @@ static int on_timer(CURLM *multi, long ms, void *arg) {
   oai_engine *e = arg;
   (void)multi;
   e->curl_due = ms < 0 ? -1 : oai_now() + (double)ms / 1e3;
+  if (!e->stepping) oai_pollset_alarm(e->set, next_due(e));
   return 0;
 }
 
@@ -76,10 +87,16 @@ oai_engine *oai_engine_ref(oai_engine *e) {
 
 void oai_engine_unref(oai_engine *e) {
   if (!e || --e->refs) return;
+  while (e->nheap) {
+    oai_timer *t = e->heap[0];
+    oai_engine_timer_clear(e, t);
+    t->fire(t, HUGE_VAL);
+  }
   while (e->nspare) curl_easy_cleanup(e->spare[--e->nspare]);
   if (e->multi) curl_multi_cleanup(e->multi);
   oai_pollset_free(e->set);
   free(e->heap);
+  free(e->watches);
   free(e);
 }
 
@@ -117,6 +134,7 @@ bool oai_engine_timer(oai_engine *e, oai_timer *t, double at) {
   }
   t->at = at;
   sift(e, t->slot);
+  if (!e->stepping) oai_pollset_alarm(e->set, next_due(e));
   return true;
 }
 
@@ -233,6 +251,46 @@ bool oai_engine_watch(oai_engine *e, int fd, bool on) {
   return oai_pollset_set(e->set, fd, on ? OAI_IN : 0);
 }
 
+/* ---- descriptors of our own --------------------------------------------- */
+
+/* What wait found for a descriptor says nothing of its next owner. */
+static void forget_ready(oai_engine *e, int fd) {
+  for (int i = 0; i < e->nready; i++)
+    if (e->ready[i].fd == fd) e->ready[i].fd = -1;
+}
+
+bool oai_engine_watch_add(oai_engine *e, oai_watch *w, int fd, int want) {
+  if ((size_t)fd >= e->nwatches) {
+    size_t n = (size_t)fd + 16;
+    void *p = realloc(e->watches, n * sizeof *e->watches);
+    if (!p) return false;
+    e->watches = p;
+    memset(e->watches + e->nwatches, 0, (n - e->nwatches) * sizeof(void *));
+    e->nwatches = n;
+  }
+  forget_ready(e, fd);
+  if (!oai_pollset_set(e->set, fd, want)) return false;
+  e->watches[fd] = w;
+  w->fd = fd;
+  w->want = want;
+  w->added = true;
+  return true;
+}
+
+bool oai_engine_watch_change(oai_engine *e, oai_watch *w, int want) {
+  if (!w->added || w->want == want) return w->added;
+  w->want = want;
+  return oai_pollset_set(e->set, w->fd, want);
+}
+
+void oai_engine_watch_remove(oai_engine *e, oai_watch *w) {
+  if (!w->added) return;
+  w->added = false;
+  e->watches[w->fd] = NULL;
+  forget_ready(e, w->fd);
+  oai_pollset_set(e->set, w->fd, 0);
+}
+
 /* ---- step and wait ------------------------------------------------------ */
 
 static void serve_curl_timer(oai_engine *e) {
@@ -242,25 +300,28 @@ static void serve_curl_timer(oai_engine *e) {
   curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
-static double next_due(const oai_engine *e) {
-  double due = e->curl_due;
-  if (e->nheap && (due < 0 || e->heap[0]->at < due)) due = e->heap[0]->at;
-  return due;
+static void serve_socket(oai_engine *e, oai_ready r) {
+  int running;
+  oai_watch *w =
+      r.fd >= 0 && (size_t)r.fd < e->nwatches ? e->watches[r.fd] : NULL;
+  if (w)
+    w->ready(w, r.what);
+  else if (r.fd >= 0)
+    curl_multi_socket_action(e->multi, r.fd,
+                             (r.what & OAI_IN ? CURL_CSELECT_IN : 0) |
+                                 (r.what & OAI_OUT ? CURL_CSELECT_OUT : 0),
+                             &running);
 }
 
 void oai_engine_step(oai_engine *e, double budget) {
-  int running, i;
+  int i;
   double stop = budget < 0 ? -1 : oai_now() + budget;
   if (e->stepping) return; /* a callback of a host that steps us from inside */
   e->stepping = true;
   serve_curl_timer(e);
   if (!e->nready) e->nready = oai_pollset_wait(e->set, 0, e->ready, READY_MAX);
   for (i = 0; i < e->nready; i++) {
-    int what = e->ready[i].what;
-    curl_multi_socket_action(e->multi, e->ready[i].fd,
-                             (what & OAI_IN ? CURL_CSELECT_IN : 0) |
-                                 (what & OAI_OUT ? CURL_CSELECT_OUT : 0),
-                             &running);
+    serve_socket(e, e->ready[i]);
     if (stop >= 0 && oai_now() >= stop) {
       i++;
       break;
@@ -302,4 +363,12 @@ int oai_engine_fd(oai_engine *e) {
 
 size_t oai_engine_transfers(const oai_engine *e) {
   return e->transfers;
+}
+
+void oai_engine_drain(oai_engine *e, int by) {
+  e->draining += by;
+}
+
+bool oai_engine_draining(const oai_engine *e) {
+  return e->draining > 0;
 }

@@ -11,7 +11,8 @@
 typedef struct oai_engine oai_engine;
 
 /* A time at which fire is called from step, once. Embed it; the engine keeps a
- * pointer while it is set. */
+ * pointer while it is set. One whose owner holds no reference is fired early,
+ * with now = HUGE_VAL, when the engine goes away. */
 typedef struct oai_timer {
   double at;   /* on oai_now's clock */
   size_t slot; /* 1-based place in the engine's heap; 0: not set */
@@ -64,6 +65,21 @@ bool oai_engine_spent(const oai_engine *e);
 /* A host's descriptor that ends wait when it is readable. */
 bool oai_engine_watch(oai_engine *e, int fd, bool on);
 
+/* A descriptor of our own, not curl's: ready is called from step with OAI_IN,
+ * OAI_OUT or both (an error counts as OAI_IN). Embed it, zeroed. One a
+ * descriptor; remove it before closing the descriptor. Any of the three may be
+ * called from ready, which may also free what the watch is in. */
+typedef struct oai_watch {
+  int fd;
+  int want; /* OAI_IN | OAI_OUT of pollset.h; 0: nothing for now */
+  bool added;
+  void (*ready)(struct oai_watch *w, int what);
+} oai_watch;
+
+bool oai_engine_watch_add(oai_engine *e, oai_watch *w, int fd, int want);
+bool oai_engine_watch_change(oai_engine *e, oai_watch *w, int want);
+void oai_engine_watch_remove(oai_engine *e, oai_watch *w);
+
 /* Does what is due and never sleeps; stops between two sockets once budget
  * seconds are spent (< 0: no limit). */
 void oai_engine_step(oai_engine *e, double budget);
@@ -76,5 +92,9 @@ void oai_engine_wait(oai_engine *e, double seconds, bool any);
 double oai_engine_timeout(oai_engine *e);
 int oai_engine_fd(oai_engine *e); /* -1 where the platform has none */
 size_t oai_engine_transfers(const oai_engine *e);
+/* Counts transfers that will leave a connection free in a moment: worth a step
+ * before another one is opened. */
+void oai_engine_drain(oai_engine *e, int by);
+bool oai_engine_draining(const oai_engine *e);
 
 #endif

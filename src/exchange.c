@@ -109,7 +109,7 @@ static void on_done(oai_transfer *transfer, CURLcode result) {
   oai_exchange *x = (oai_exchange *)transfer;
   oai_exchange_connected(x);
   oai_engine_timer_clear(x->engine, &x->timer);
-  x->draining = false;
+  oai_exchange_drain(x, false);
   if (x->transfer_over || x->ended) return;
   x->result = result;
   if (oai_exchange_again(x)) return;
@@ -146,7 +146,7 @@ oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
   x->endpoint = oai_endpoint_ref(endpoint);
   x->wire = wire;
   /* a stream that ended may have left its connection a moment from free */
-  if (oai_engine_transfers(engine)) oai_engine_step(engine, 0);
+  if (oai_engine_draining(engine)) oai_engine_step(engine, 0);
   init(x, request);
   if (!oai_exchange_setup(x, request) ||
       !oai_engine_add(engine, &x->transfer)) {

@@ -26,7 +26,10 @@ static char *next_hop(const oai_exchange *x) {
  * byte of answer, but not on HTTP/2. A reset of the stream is an answer. */
 static bool was_dead(const oai_exchange *x) {
   long made = 1;
-  if (x->result != CURLE_HTTP2_STREAM && x->result != CURLE_HTTP2) return false;
+  /* libcurl says "partial file" when the connection ended under the stream */
+  if (x->result != CURLE_HTTP2_STREAM && x->result != CURLE_HTTP2 &&
+      x->result != CURLE_PARTIAL_FILE)
+    return false;
   if (x->header_bytes || x->reconnected || strstr(x->errors, "(err "))
     return false;
   curl_easy_getinfo(x->transfer.easy, CURLINFO_NUM_CONNECTS, &made);

@@ -1,9 +1,9 @@
 /* exchange_curl: an exchange's dealings with libcurl: options and callbacks.
  * The callbacks append bytes and note facts, nothing more. See exchange.h. */
 #include "exchange_internal.h"
+#include "platform.h"
 #include "pollset.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,7 @@
 /* A body up to this size goes out with the headers in one write. */
 enum { JOIN_MAX = 64 * 1024 };
 enum { HEADER_LINES_MAX = 1000 };
+enum { STREAM_BUFFER = 4096 };
 /* libcurl's own cap on all headers of an answer, since 8.3 and in its patches
  */
 enum { CURL_HEADERS_MAX = 300 * 1024 };
@@ -47,8 +48,7 @@ static int on_seek(void *arg, curl_off_t offset, int origin) {
 static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype what) {
   (void)arg;
   (void)what;
-  /* children of the host must not hold our connections open */
-  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  oai_platform_close_on_exec((int)fd);
   return CURL_SOCKOPT_OK;
 }
 
@@ -297,6 +297,8 @@ static void set_options(oai_exchange *x, CURL *h) {
   curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
   curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
   curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
+  /* a stream comes in drops; a large buffer would be most of its memory */
+  if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
   /* ours are the deadlines; curl's own default of 300 s must not come first */
   curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
                    (long)((x->timeouts.connect + 60) * 1e3));
@@ -345,6 +347,7 @@ static const char *transport_code(CURLcode result) {
   case CURLE_SSL_CACERT_BADFILE:
   case CURLE_SSL_ISSUER_ERROR:
   case CURLE_SSL_INVALIDCERTSTATUS: return "tls";
+  case CURLE_PARTIAL_FILE: /* without a header: HTTP/2 */
   case CURLE_GOT_NOTHING: return "connection_closed";
   case CURLE_COULDNT_CONNECT: return "connect";
   default: return "connection_reset";
@@ -359,6 +362,8 @@ void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
   if (x->result == CURLE_WEIRD_SERVER_REPLY ||
       x->result == CURLE_UNSUPPORTED_PROTOCOL)
     oai_failure_set(f, OAI_PROTOCOL, "bad_response");
+  else if (x->result == CURLE_BAD_CONTENT_ENCODING)
+    oai_failure_set(f, OAI_PROTOCOL, "decode");
   else if ((x->result == CURLE_OUT_OF_MEMORY && x->header_bytes) ||
            (x->result == CURLE_RECV_ERROR &&
             x->header_bytes + CURL_MAX_WRITE_SIZE > CURL_HEADERS_MAX))

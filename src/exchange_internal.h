@@ -87,6 +87,8 @@ void oai_exchange_fail(oai_exchange *x, oai_kind kind, const char *code);
 oai_failure *oai_exchange_failing(oai_exchange *x);
 void oai_exchange_end(oai_exchange *x);
 void oai_exchange_close_socket(oai_exchange *x);
+/* Complete, but the body's end is awaited for the connection's sake. */
+void oai_exchange_drain(oai_exchange *x, bool on);
 oai_reader oai_exchange_reader(oai_exchange *x);
 
 /* exchange_clock.c */

@@ -12,13 +12,19 @@ static const double DRAIN = 0.25;
 
 /* ---- ending ------------------------------------------------------------- */
 
+void oai_exchange_drain(oai_exchange *x, bool on) {
+  if (x->draining == on) return;
+  x->draining = on;
+  oai_engine_drain(x->engine, on ? 1 : -1);
+}
+
 void oai_exchange_close_socket(oai_exchange *x) {
   /* HTTP/2 would end the stream alone, and that with its next write */
   if (x->transfer.added)
     curl_easy_setopt(x->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
   oai_engine_remove(x->engine, &x->transfer);
   oai_engine_timer_clear(x->engine, &x->timer);
-  x->draining = false;
+  oai_exchange_drain(x, false);
 }
 
 void oai_exchange_end(oai_exchange *x) {
@@ -64,7 +70,7 @@ void oai_exchange_succeed(oai_exchange *x) {
   oai_exchange_set_ready(x, true);
   oai_engine_timer_clear(x->engine, &x->timer);
   if (!x->transfer.added) return;
-  x->draining = true;
+  oai_exchange_drain(x, true);
   x->received = 0;
   if (!oai_engine_timer(x->engine, &x->timer, x->ended_at + DRAIN))
     oai_exchange_close_socket(x);
@@ -94,9 +100,17 @@ static void fail_quoting(oai_exchange *x, oai_kind kind, const char *code,
   if (x->failure) oai_failure_quote(x->failure, text, key_of(x));
 }
 
+/* libcurl takes an encoded body that is cut for a whole one. */
+static bool cut_in_decoding(const oai_exchange *x) {
+  oai_slice coded = oai_exchange_header(x, "content-encoding");
+  return x->result == CURLE_OK && !x->stream && coded.n &&
+         !oai_slice_is(coded, "identity") &&
+         (x->body.n == 0 || x->body.p[0] == '{');
+}
+
 /* The body stopped before it was whole. */
 static void fail_cut(oai_exchange *x) {
-  if (x->result == CURLE_BAD_CONTENT_ENCODING)
+  if (x->result == CURLE_BAD_CONTENT_ENCODING || cut_in_decoding(x))
     oai_exchange_fail(x, OAI_PROTOCOL, "decode");
   else
     oai_exchange_fail(x, OAI_INCOMPLETE_STREAM,
@@ -115,7 +129,7 @@ static void quote_body(oai_exchange *x) {
 
 static void judge_whole(oai_exchange *x) {
   if (x->result == CURLE_BAD_CONTENT_ENCODING ||
-      (x->body.n == 0 && x->result != CURLE_OK)) {
+      (x->body.n == 0 && (x->result != CURLE_OK || cut_in_decoding(x)))) {
     fail_cut(x);
     return;
   }
@@ -136,7 +150,8 @@ static void judge_whole(oai_exchange *x) {
     free(x->failure);
     x->failure = NULL;
     oai_exchange_succeed(x);
-  } else if (x->result != CURLE_OK && x->failure->kind == OAI_PROTOCOL) {
+  } else if ((x->result != CURLE_OK || cut_in_decoding(x)) &&
+             x->failure->kind == OAI_PROTOCOL) {
     fail_cut(x);
   } else {
     if (x->failure->kind == OAI_PROTOCOL) quote_body(x);

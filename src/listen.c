@@ -5,6 +5,8 @@
  * `paused` (by due time). While one of the first three holds a peer the alarm
  * is set to now: that is how work without a socket event makes the fd readable.
  */
+#ifndef _WIN32 /* a tool of tests and demos, for POSIX alone */
+
 #include "listen_internal.h"
 
 #include <errno.h>
@@ -193,3 +195,5 @@ oai_peer *oai_listener_ready(oai_listener *l) {
   oai_node_add(&l->news, &p->news);
   return p;
 }
+
+#endif

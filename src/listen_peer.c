@@ -1,5 +1,7 @@
 /* listen_peer: the connections of listen: what is read and the queue of what is
  * to be done. */
+#ifndef _WIN32 /* a tool of tests and demos, for POSIX alone */
+
 #include "listen_internal.h"
 
 #include <errno.h>
@@ -322,3 +324,5 @@ void oai_peer_adopt(oai_listener *l, int fd) {
   oai_node_add(&l->all, &p->all);
   oai_node_add(&l->fresh, &p->fresh);
 }
+
+#endif

@@ -1,4 +1,6 @@
 /* listen_port: see listen_port.h. */
+#ifndef _WIN32 /* a tool of tests and demos, for POSIX alone */
+
 #include "listen_port.h"
 
 #include <arpa/inet.h>
@@ -203,3 +205,5 @@ int oai_port_number(int fd) {
   if (a.any.sa_family == AF_INET6) return ntohs(a.v6.sin6_port);
   return 0;
 }
+
+#endif

@@ -161,7 +161,7 @@ static bool digits(oai_scan *s) {
 
 /* The power of ten of a number's first digit that is not 0. */
 static long first_power(const char *p, const char *end) {
-  const char *point = p;
+  const char *point;
   if (*p == '-') p++;
   for (point = p; point < end && *point >= '0' && *point <= '9';) point++;
   while (p < end && (*p == '0' || *p == '.')) p++;

@@ -112,7 +112,7 @@ function M.new(opts, wire)
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
     _params = message.copy(opts.params or {}), _tools = opts.tools, _tool_choice = opts.tool_choice,
     _deadline = opts.deadline, _keep_partial = opts.keep_partial or false,
-    _log = opts.log, _hooks = opts.hooks, _engine = engine,
+    _log = opts.log, _hooks = opts.hooks, _engine = engine, _ca_file = opts.ca_file,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
   if opts.messages then session:append(opts.messages) end

@@ -8,9 +8,21 @@ local core = require "oaichat.core"
 local M = {}
 local before
 
+-- An object that a finalizer lets go of takes another cycle, and so on.
+local function collect()
+  local last
+  for _ = 1, 20 do
+    collectgarbage()
+    local total = 0
+    for _, n in pairs(core.live()) do total = total + n end
+    if total == last then return end
+    last = total
+  end
+end
+
 local function count()
-  collectgarbage()
-  collectgarbage()
+  collect()
+  collect()
   local out = {}
   for class, n in pairs(core.live()) do
     if n ~= 0 then out[class] = n end

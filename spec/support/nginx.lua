@@ -5,7 +5,8 @@
 --   front.sites.good   its port      front:requests()   what came through TLS
 --   front:stop()
 -- A site with `raw = true` is TLS only: the upstream gets the plain bytes, to lie
--- in HTTP/2 frames, say; `alpn` is then the protocol that it offers.
+-- in HTTP/2 frames, say; `alpn` is then the protocol that it offers. A site with
+-- `udp = "address:port"` takes datagrams and never answers.
 
 local core = require "oaichat.core"
 
@@ -85,6 +86,8 @@ server {
 end
 
 local function raw_server(site, port, dir, upstream)
+  -- to nowhere: what asks there waits
+  if site.udp then return ("server { listen %s udp; proxy_pass 127.0.0.1:9; }"):format(site.udp) end
   return ("server { listen 127.0.0.1:%d ssl; %s proxy_pass 127.0.0.1:%d; }"):format(port, tls(site, dir), upstream)
 end
 
@@ -95,7 +98,8 @@ pid %s/nginx.pid;
 error_log %s/error.log info;
 events { worker_connections 512; }
 http {
-  access_log %s/access.log;
+  log_format spec '$connection $server_port $request';
+  access_log %s/access.log spec;
   client_max_body_size 64m;
   client_body_temp_path %s/body; proxy_temp_path %s/proxy; fastcgi_temp_path %s/fastcgi;
   uwsgi_temp_path %s/uwsgi; scgi_temp_path %s/scgi;
@@ -116,12 +120,13 @@ local function configure(front, sites)
   for i, name in ipairs(names) do
     local site = sites[name]
     local list, make = http, http_server
-    if site.raw then list, make = raw, raw_server end
+    if site.raw or site.udp then list, make = raw, raw_server end
     list[#list + 1] = make(site, ports[i], dir, front.upstream)
     front.sites[name] = ports[i]
   end
 
-  local text = CONFIG:format(modules, dir, dir, dir, dir, dir, dir, dir, dir, table.concat(http, "\n"), table.concat(raw, "\n"))
+  local text = CONFIG:format(modules, dir, dir, dir, dir, dir, dir, dir, dir, table.concat(http, "\n"),
+    table.concat(raw, "\n"))
   local file = assert(io.open(dir .. "/nginx.conf", "w"))
   file:write(text)
   file:close()
@@ -136,7 +141,7 @@ local function read(path)
 end
 
 --- Makes the certificates and starts nginx; it listens when this returns.
---- @param sites table name -> { cert, http2, client_ca, extra, raw, alpn }
+--- @param sites table name -> { cert, http2, client_ca, extra, raw, alpn, udp }
 function M.start(sites)
   local dir = output_of("mktemp -d"):match "%S+"
   local front = setmetatable({ dir = dir, sites = {} }, Front)
@@ -156,7 +161,8 @@ function Front:file(name)
   return self.dir .. "/" .. name
 end
 
---- The requests that came in by HTTP, a line each.
+--- The requests that came in by HTTP, a line each: the connection's number, the
+--- site's port, the request's line.
 function Front:requests()
   local list = {}
   for line in read(self:file "access.log"):gmatch "[^\n]+" do list[#list + 1] = line end

@@ -2,9 +2,8 @@
 
 local core = require "oaichat.core"
 
-local function declared()
-  local out = { core = {} }
-  for line in io.lines "lua/oaichat/meta/core.lua" do
+local function declare(out, path)
+  for line in io.lines(path) do
     local owner, name = line:match "^function (%a+)[.:]([%w_]+)"
     if not owner then owner, name = line:match "^(core)%.([%w_]+) = nil" end
     if owner then
@@ -12,6 +11,12 @@ local function declared()
       out[owner][name] = true
     end
   end
+end
+
+local function declared()
+  local out = {}
+  declare(out, "lua/oaichat/meta/core.lua")
+  declare(out, "lua/oaichat/meta/conn.lua")
   return out
 end
 
@@ -24,7 +29,7 @@ local function names(t)
 end
 
 describe("the C module", function()
-  it("has the names that lua/oaichat/meta/core.lua declares, and no others", function()
+  it("has the names that lua/oaichat/meta declares, and no others", function()
     local meta = declared()
     local listener = assert(core.listen {})
     local session = assert(core.new { base_url = "http://127.0.0.1:" .. listener:port(), api_key = false })
@@ -36,7 +41,9 @@ describe("the C module", function()
       peer = listener:accept()
     end
     local sse = core.sse()
+    local conn = assert(core.connect { url = "tcp://127.0.0.1:" .. listener:port() })
     local live = {
+      Conn = conn,
       core = core, Engine = core.engine(), Session = session, Exchange = exchange, Sse = sse,
       Listener = listener, Peer = peer, Timer = core.engine():timer(1),
     }
@@ -44,7 +51,7 @@ describe("the C module", function()
       local mt = getmetatable(object)
       assert.same(meta[class], names(mt and mt.__index or object), class)
     end
-    for _, object in ipairs { exchange, session, sse, peer, listener } do object:close() end
+    for _, object in ipairs { exchange, session, sse, peer, listener, conn } do object:close() end
     assert.equal("oaichat.sse (closed)", tostring(sse))
   end)
 

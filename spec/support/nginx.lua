@@ -86,8 +86,8 @@ server {
 end
 
 local function raw_server(site, port, dir, upstream)
-  -- to nowhere: what asks there waits
-  if site.udp then return ("server { listen %s udp; proxy_pass 127.0.0.1:9; }"):format(site.udp) end
+  -- what asks there waits
+  if site.udp then return ("server { listen %s udp; return \"\"; }"):format(site.udp) end
   return ("server { listen 127.0.0.1:%d ssl; %s proxy_pass 127.0.0.1:%d; }"):format(port, tls(site, dir), upstream)
 end
 

@@ -173,7 +173,7 @@ static void streams(void) {
 
   TEST("connects through a unix socket");
   char path[64], url[80], message[100];
-  snprintf(path, sizeof path, "/tmp/conn_test.%d", (int)getpid());
+  snprintf(path, sizeof path, P_tmpdir "/conn_test.%d", (int)getpid());
   snprintf(url, sizeof url, "unix:%s", path);
   begin(path);
   echo = true;

@@ -274,10 +274,14 @@ describe("TLS:", function()
       assert.equal(10, #server.requests)
       local lines, connections = front:requests(), {}
       assert.equal(before + 10, #lines)
-      for i = before + 2, #lines do connections[lines[i]:match "^%d+"] = true end
-      -- the first may have found a connection of the spec before, about to end
-      assert.equal(lines[#lines]:match "^%d+", next(connections))
-      assert.is_nil(next(connections, next(connections)))
+      local n = 0
+      for i = before + 1, #lines do
+        local number = lines[i]:match "^%d+"
+        if not connections[number] then n = n + 1 end
+        connections[number] = true
+      end
+      -- a stream's last bytes may still be on their way when the next turn begins
+      assert.is_true(n <= 2, n .. " connections for 10 requests")
     end)
   end
 

@@ -111,6 +111,15 @@ static int engine_spent(lua_State *L) {
   return 1;
 }
 
+/* engine:host_limit(n): at most n connections to one host; 0: no limit */
+static int engine_host_limit(lua_State *L) {
+  oai_engine *e = check(L);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, n >= 0 && n <= 100000, 2, "0 to 100000 expected");
+  oai_engine_host_limit(e, (long)n);
+  return 0;
+}
+
 static int watch(lua_State *L, bool on) {
   oai_engine *e = check(L);
   int fd = (int)luaL_checkinteger(L, 2);
@@ -143,6 +152,7 @@ static const luaL_Reg methods[] = {{"fd", engine_fd},
                                    {"budget", engine_budget},
                                    {"spent", engine_spent},
                                    {"timer", oai_timer_push},
+                                   {"host_limit", engine_host_limit},
                                    {"close", engine_close},
                                    {"transfers", engine_transfers},
                                    {NULL, NULL}};

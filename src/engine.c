@@ -372,3 +372,7 @@ void oai_engine_drain(oai_engine *e, int by) {
 bool oai_engine_draining(const oai_engine *e) {
   return e->draining > 0;
 }
+
+void oai_engine_host_limit(oai_engine *e, long n) {
+  curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, n);
+}

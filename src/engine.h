@@ -30,6 +30,9 @@ typedef struct oai_transfer {
 oai_engine *oai_engine_new(void);
 oai_engine *oai_engine_ref(oai_engine *e);
 void oai_engine_unref(oai_engine *e);
+/* At most n connections to one host at a time (0: no limit); what is more waits
+ * for a free one. */
+void oai_engine_host_limit(oai_engine *e, long n);
 
 bool oai_engine_add(oai_engine *e, oai_transfer *t);
 /* Closes the connection unless the transfer was complete. At once, also in

@@ -3,6 +3,7 @@
 
 local core = require "oaichat.core"
 local message = require "oaichat.message"
+local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
 local session = require "oaichat.session"
 
@@ -38,9 +39,13 @@ end
 --- An engine of its own, for a host or a plugin with its own loop: chat.new takes it
 --- as `engine`. It has the methods step, wait, fd, timeout, pending, spawn, run,
 --- gather, race and sleep; the functions below are those of the default one.
+--- @param opts { host_limit: integer }|nil at most so many connections to one host
 --- @return oaichat.Scheduler
-function M.engine()
-  return scheduler.new()
+function M.engine(opts)
+  options.check(opts or {}, { host_limit = "number" })
+  local engine = scheduler.new()
+  if opts and opts.host_limit then engine.core:host_limit(opts.host_limit) end
+  return engine
 end
 
 local function of_default(method)

@@ -98,6 +98,9 @@ function Engine:transfers() end
 --- The id of the next thing that is ready, taken off the list.
 ---@return lightuserdata|nil
 function Engine:pop() end
+--- At most n connections to one host; what is more waits for a free one.
+---@param n integer 0: no limit
+function Engine:host_limit(n) end
 --- What may be handed out from now on.
 ---@param seconds? number nil: no limit
 function Engine:budget(seconds) end

@@ -1,0 +1,43 @@
+-- What the host proofs share: where the server is, what an answer must be, and what
+-- this process holds.
+
+local M = { url = assert(os.getenv "HOSTS_URL", "HOSTS_URL: run this by make test-hosts") }
+
+--- The input that makes the server answer so, and the whole text it then sends.
+function M.ask(tag, chunks, pause)
+  local pieces = {}
+  for i = 1, chunks do pieces[i] = ("%s.%d "):format(tag, i) end
+  return ("%s %d %s"):format(tag, chunks, pause or 0), table.concat(pieces)
+end
+
+--- @return integer descriptors that are open
+function M.descriptors()
+  local n = 0
+  local pipe = assert(io.popen "ls /proc/$PPID/fd")
+  for _ in pipe:lines() do n = n + 1 end
+  pipe:close()
+  return n
+end
+
+--- @return number kB resident
+function M.resident()
+  for line in io.lines "/proc/self/status" do
+    local kb = line:match "^VmRSS:%s*(%d+)"
+    if kb then return tonumber(kb) end
+  end
+end
+
+--- Of a list of numbers: the value below which a share of them is.
+function M.quantile(list, share)
+  table.sort(list)
+  return list[math.max(1, math.ceil(#list * share))]
+end
+
+--- Prints a figure; what it is beyond `limit` fails the proof. The aim may be lower.
+function M.figure(name, value, unit, aim, limit)
+  local verdict = value <= aim and "" or (" (aim %g missed)"):format(aim)
+  print(("%s: %.3g %s%s"):format(name, value, unit, verdict))
+  if value > (limit or aim * 1.5) then error(("%s: %.3g %s is beyond %g"):format(name, value, unit, limit or aim * 1.5), 0) end
+end
+
+return M

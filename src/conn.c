@@ -1,4 +1,6 @@
 /* conn: the buffers and the states that both kinds share. See conn.h. */
+#ifndef _WIN32 /* POSIX alone, so far */
+
 #include "conn_internal.h"
 #include "pollset.h"
 
@@ -225,3 +227,5 @@ void oai_sigpipe_release(oai_sigpipe held) {
   if (ours) sigwait(&set, &signal);
   if (!held.was_blocked) pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
+
+#endif

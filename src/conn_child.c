@@ -1,6 +1,8 @@
 /* conn_child: a conn's child process: started without a shell, its stdin and
  * stdout the stream, the end of its stderr kept, always reaped by its own id
  * and never waited for. See conn.h. */
+#ifndef _WIN32 /* POSIX alone, so far */
+
 #include "conn_internal.h"
 #include "pollset.h"
 
@@ -369,3 +371,5 @@ oai_conn *oai_conn_spawn(oai_engine *e, const oai_spawn_options *o,
   oai_conn_free(c);
   return NULL;
 }
+
+#endif

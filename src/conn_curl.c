@@ -3,6 +3,8 @@
  * Each has a multi handle of its own: in a shared one, curl takes the idle
  * connection for one of its pool's and closes it when another transfer starts
  * while it has unread input or is older than CURLOPT_MAXAGE_CONN. */
+#ifndef _WIN32 /* POSIX alone, so far */
+
 #include "conn_internal.h"
 #include "pollset.h"
 
@@ -327,3 +329,5 @@ fail:
   oai_conn_free(c);
   return NULL;
 }
+
+#endif

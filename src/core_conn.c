@@ -2,6 +2,15 @@
  * they give. It makes failures into sentences and decides nothing else. */
 #include "core.h"
 
+#ifdef _WIN32
+
+/* conn is for POSIX alone, so far. */
+void oai_open_conn(lua_State *L) {
+  (void)L;
+}
+
+#else
+
 #include "conn.h"
 #include "core_objects.h"
 #include "pollset.h"
@@ -369,3 +378,5 @@ void oai_open_conn(lua_State *L) {
   oai_class(L, OAI_CONN, methods, conn_close);
   oai_setfuncs(L, functions);
 }
+
+#endif

@@ -9,6 +9,7 @@ local core = require "oaichat.core"
 local M = {}
 
 local pumps = {} -- list of { fd =, pump = }
+local engines = setmetatable({}, { __mode = "k" }) -- every engine that may wait
 local schedulers = {} -- list of { owns = function() -> boolean, park = function(exchange) }
 local hosts = {} -- names of hosts that must not be blocked, the latest last
 
@@ -21,7 +22,20 @@ local TICK = 0.005
 --- @param pump fun()
 function M.watch(fd, pump)
   pumps[#pumps + 1] = { fd = fd, pump = pump }
-  if fd then core.engine():watch(fd) end
+  M.engine(core.engine())
+  if fd then
+    for engine in pairs(engines) do pcall(engine.watch, engine, fd) end -- one may be closed
+  end
+end
+
+--- An engine whose waits end for pumps too.
+--- @param engine oaichat.core.Engine
+function M.engine(engine)
+  if engines[engine] then return end
+  engines[engine] = true
+  for _, entry in ipairs(pumps) do
+    if entry.fd then engine:watch(entry.fd) end
+  end
 end
 
 --- Undoes watch; takes the fd or the pump.
@@ -29,7 +43,9 @@ function M.unwatch(which)
   for i = #pumps, 1, -1 do
     local entry = pumps[i]
     if entry.fd == which or entry.pump == which then
-      if entry.fd then core.engine():unwatch(entry.fd) end
+      if entry.fd then
+        for engine in pairs(engines) do pcall(engine.unwatch, engine, entry.fd) end
+      end
       table.remove(pumps, i)
     end
   end

@@ -23,8 +23,10 @@ Scheduler.__index = Scheduler
 --- A scheduler with an engine of its own, or the given one.
 --- @return oaichat.Scheduler
 function M.new(engine)
+  engine = engine or core.engine(true)
+  wait.engine(engine)
   return setmetatable({
-    core = engine or core.engine(true), _queue = {}, _live = {}, _count = 0, _waiting = 0, _streams = 0, _names = 0,
+    core = engine, _queue = {}, _live = {}, _count = 0, _waiting = 0, _streams = 0, _names = 0,
   }, Scheduler)
 end
 

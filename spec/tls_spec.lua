@@ -272,7 +272,7 @@ describe("TLS:", function()
         assert.equal("good", session:stream("hello"):result().text)
       end
       assert.equal(10, #server.requests)
-      local lines, connections = front:requests(), {}
+      local lines, connections = front:requests(before + 10), {}
       assert.equal(before + 10, #lines)
       local n = 0
       for i = before + 1, #lines do

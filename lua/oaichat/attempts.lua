@@ -147,7 +147,7 @@ end
 
 --- What came of it; once, after the end. Frees the exchange.
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
-function Call:result()
+function Call:result(awaited)
   local exchange = self.exchange
   local raw, failure = exchange:result()
   local facts = {
@@ -162,7 +162,8 @@ function Call:result()
   }
   local answer, err
   if failure then err = error_of(self, raw, failure, facts) else answer = reply.new(raw, self.origin, facts) end
-  if failure then exchange:close() end
+  -- a closed one would never wake the reader that is parked on it
+  if failure and not awaited then exchange:close() end
   if self.hooks or self.log then
     notify(self, "done", { reply = answer, err = err and err.safe_message, kind = err and err.kind })
   end

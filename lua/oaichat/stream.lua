@@ -4,6 +4,7 @@
 
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
+local task = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -35,7 +36,9 @@ local function settle(stream)
   if stream._settled then return end
   stream._settled = true
   if stream._call then
-    local reply, _, err = stream._call:result()
+    local parked = stream._waiting and stream._call.exchange:id()
+    local reply, _, err = stream._call:result(stream._waiting)
+    if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
     stream._reply, stream._err = stream._finish(reply, err)
     stream._call, stream._exchange = nil, nil
   end
@@ -198,8 +201,8 @@ end
 function Stream:cancel()
   if not self._call then return end
   self._call:cancel()
-  self._waiting = false
   settle(self)
+  self._waiting = false
   if self._unwatch then self._unwatch() end
   if self._done then self._done() end
 end

@@ -163,9 +163,15 @@ end
 
 --- The requests that came in by HTTP, a line each: the connection's number, the
 --- site's port, the request's line.
-function Front:requests()
-  local list = {}
-  for line in read(self:file "access.log"):gmatch "[^\n]+" do list[#list + 1] = line end
+function Front:requests(at_least)
+  local list
+  for _ = 1, 200 do
+    list = {}
+    for line in read(self:file "access.log"):gmatch "[^\n]+" do list[#list + 1] = line end
+    if #list >= (at_least or 0) then break end
+    -- nginx writes a line when it is through with a request: after the client is
+    core.engine():wait(0.01)
+  end
   return list
 end
 

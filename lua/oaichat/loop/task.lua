@@ -95,6 +95,13 @@ function M.park(task, parked)
   if task._canceled then task._told = true end
 end
 
+--- Wakes whoever waits for an id, although the engine will not name it any more.
+function M.rouse(id)
+  local waiter = waiters[id]
+  waiters[id] = nil
+  if type(waiter) == "function" then waiter() elseif waiter then M.wake(waiter) end
+end
+
 --- Waits until an object of the core may be ready. What is ready already is listed
 --- again, behind the others.
 function M.park_on(task, object)

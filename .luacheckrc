@@ -15,3 +15,7 @@ files["spec"] = { std = "max+busted" }
 files["spec/support/offline.lua"] = { globals = { "arg" } }
 files["*.rockspec"] = { std = "+rockspec" }
 exclude_files = { "lua_modules", ".luarocks", "build", "build-asan", "build-portable" }
+files["examples/love"] = { globals = { "love" } }
+files["spec/hosts/love"] = { globals = { "love" } }
+files["examples/nvim.lua"] = { globals = { "vim", "Ask", "Answered" } }
+files["spec/hosts/nvim.lua"] = { read_globals = { "vim" } }

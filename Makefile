@@ -180,6 +180,11 @@ test-portable: ## The specs on the path without epoll and kqueue
 test-steady: ## Requests checked against OpenAI's own specification
 	@sh scripts/test.sh steady
 
+.PHONY: test-hosts
+test-hosts: ## The adapters in Neovim, LOVE, cqueues, luv, copas and a C program
+	@sh scripts/deps.sh hosts
+	@sh scripts/hosts.sh
+
 .PHONY: c-tests
 c-tests: $(TESTS)
 

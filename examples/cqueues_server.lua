@@ -1,6 +1,7 @@
 -- cqueues_server: a web server that streams chats, by lua-http: POST a question, the
 -- answer comes as plain text while the model writes it. One thread for all.
---   OPENAI_API_KEY=sk-... LUA_PATH="$(make -s path)" LUA_CPATH="$(make -s cpath)" lua5.4 examples/cqueues_server.lua 8080
+--   export OPENAI_API_KEY=sk-... LUA_PATH="$(make -s path)" LUA_CPATH="$(make -s cpath)"
+--   lua5.4 examples/cqueues_server.lua 8080
 --   curl -N -d 'What is Lua?' http://127.0.0.1:8080/
 
 local chat = require "oaichat"
@@ -38,7 +39,9 @@ end
 ---@param port integer|nil a free one
 function M.start(cq, options, port)
   local loop = require("oaichat.loop.cqueues").attach(cq)
-  local server = assert(http_server.listen { host = "127.0.0.1", port = port or 0, cq = cq, onstream = answer(options) })
+  local server = assert(http_server.listen {
+    host = "127.0.0.1", port = port or 0, cq = cq, onstream = answer(options),
+  })
   assert(server:listen())
   local _, host, bound = server:localname()
   return {

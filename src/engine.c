@@ -20,7 +20,7 @@ struct oai_engine {
   oai_ready ready[READY_MAX]; /* found by wait, for the next step */
   int nready;
   oai_waitable *first, *last; /* what is ready and not handed out */
-  double stop_at;
+  double stop_at, step_stop;
   bool handed_out;
   size_t transfers;
   int draining;
@@ -313,16 +313,20 @@ static void serve_socket(oai_engine *e, oai_ready r) {
                              &running);
 }
 
+bool oai_engine_step_spent(const oai_engine *e) {
+  return e->stepping && e->step_stop >= 0 && oai_now() >= e->step_stop;
+}
+
 void oai_engine_step(oai_engine *e, double budget) {
   int i;
-  double stop = budget < 0 ? -1 : oai_now() + budget;
   if (e->stepping) return; /* a callback of a host that steps us from inside */
   e->stepping = true;
+  e->step_stop = budget < 0 ? -1 : oai_now() + budget;
   serve_curl_timer(e);
   if (!e->nready) e->nready = oai_pollset_wait(e->set, 0, e->ready, READY_MAX);
   for (i = 0; i < e->nready; i++) {
     serve_socket(e, e->ready[i]);
-    if (stop >= 0 && oai_now() >= stop) {
+    if (oai_engine_step_spent(e)) {
       i++;
       break;
     }

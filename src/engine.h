@@ -86,6 +86,9 @@ void oai_engine_watch_remove(oai_engine *e, oai_watch *w);
 /* Does what is due and never sleeps; stops between two sockets once budget
  * seconds are spent (< 0: no limit). */
 void oai_engine_step(oai_engine *e, double budget);
+/* Within a step: its budget is used up. Libcurl reads a socket up to a hundred
+ * times in one call; whoever takes the bytes should pause then. */
+bool oai_engine_step_spent(const oai_engine *e);
 /* Sleeps until there is work for step, at most `seconds` (< 0: no limit);
  * returns early on a signal. With `any`, things that wait to be pulled count as
  * work; a reader of one of them must not be woken by the others. */

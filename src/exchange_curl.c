@@ -144,6 +144,14 @@ static bool is_http2(const oai_exchange *x) {
   return version == CURL_HTTP_VERSION_2_0;
 }
 
+/* The host's slice is over: the rest is read when this one's turn to be pulled
+ * comes. A paused h2 stream would let the others' bytes pile up instead. */
+static bool step_is_spent(oai_exchange *x) {
+  if (!oai_engine_step_spent(x->engine) || is_http2(x)) return false;
+  oai_exchange_set_ready(x, true);
+  return true;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg) {
   oai_exchange *x = arg;
   n *= size;
@@ -151,7 +159,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg) {
   size_t unread = oai_sse_waiting(&x->sse);
   if (unread > OAI_PAUSE_AT && is_http2(x)) {
     if (unread > UNREAD_MAX) return stop(x, &x->over);
-  } else if (unread > OAI_PAUSE_AT) {
+  } else if (unread > OAI_PAUSE_AT || step_is_spent(x)) {
     x->paused = true;
     return CURL_WRITEFUNC_PAUSE;
   }

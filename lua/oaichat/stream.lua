@@ -31,6 +31,26 @@ local function hasten(stream)
   stream._exchange = stream._call.exchange
 end
 
+local function release(stream, ok, ...)
+  stream._waiting = false
+  if not ok then error((...), 0) end
+  return ...
+end
+
+-- Calls what may wait. The stream is busy meanwhile, and no longer when it raised.
+local function await(stream, method)
+  if stream._waiting then error("this stream is being read elsewhere", 3) end
+  local call, current = stream._call, task.current()
+  if current and current._told and not call.exchange:ready() then
+    stream:cancel()
+    task.check(current)
+  end
+  stream._waiting = true
+  -- PUC 5.1 cannot park inside pcall
+  if wait.parks() then return release(stream, true, call[method](call)) end
+  return release(stream, pcall(call[method], call))
+end
+
 -- The turn is over: reply or err, kept for result().
 local function settle(stream)
   if stream._settled then return end
@@ -53,11 +73,8 @@ function Stream:next()
   local text = exchange and exchange:text()
   if text then return text end
   if self._view ~= "next" then choose(self, "next") end
-  local call = self._call
-  if call then
-    self._waiting = true
-    text = call:text()
-    self._waiting = false
+  if self._call then
+    text = await(self, "text")
     if text then
       hasten(self)
       return text
@@ -94,11 +111,8 @@ local function event_of(kind, a, b, c, d, e, f)
 end
 
 local function pull_event(stream)
-  local call = stream._call
-  if not call then return nil end
-  stream._waiting = true
-  local kind, a, b, c, d, e, f = call:next()
-  stream._waiting = false
+  if not stream._call then return nil end
+  local kind, a, b, c, d, e, f = await(stream, "next")
   if kind then return event_of(kind, a, b, c, d, e, f) end
   settle(stream)
   return nil
@@ -115,11 +129,8 @@ function Stream:events()
 end
 
 local function pull_chunk(stream)
-  local call = stream._call
-  if not call then return nil end
-  stream._waiting = true
-  local kind, data = call:next()
-  stream._waiting = false
+  if not stream._call then return nil end
+  local kind, data = await(stream, "next")
   if kind then return (json.decode(data)) end
   settle(stream)
   return nil
@@ -187,10 +198,10 @@ end
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Stream:result()
   if self._call then
-    self._waiting = true
-    self._call:drain()
-    self._waiting = false
+    await(self, "drain")
     settle(self)
+    if self._unwatch then self._unwatch() end
+    if self._done then self._done() end
   end
   if self._err then return errors.fail(self._err) end
   return self._reply

@@ -24,5 +24,6 @@ for i = 1, STREAMS do
   end)
 end
 local ok, message = chat.run()
-print(("%d of %d streams of %d chunks complete and correct, %.1f s"):format(good, STREAMS, CHUNKS, core.now() - started))
+print(("%d of %d streams of %d chunks complete and correct, %.1f s"):format(
+  good, STREAMS, CHUNKS, core.now() - started))
 assert(ok and good == STREAMS, message)

@@ -1,7 +1,7 @@
 -- What the host proofs share: where the server is, what an answer must be, and what
 -- this process holds.
 
-local M = { url = assert(os.getenv "HOSTS_URL", "HOSTS_URL: run this by make test-hosts") }
+local M = { url = assert(os.getenv "HOSTS_URL", "HOSTS_URL is not set: run this by make test-hosts") }
 
 --- The input that makes the server answer so, and the whole text it then sends.
 function M.ask(tag, chunks, pause)
@@ -37,7 +37,8 @@ end
 function M.figure(name, value, unit, aim, limit)
   local verdict = value <= aim and "" or (" (aim %g missed)"):format(aim)
   print(("%s: %.3g %s%s"):format(name, value, unit, verdict))
-  if value > (limit or aim * 1.5) then error(("%s: %.3g %s is beyond %g"):format(name, value, unit, limit or aim * 1.5), 0) end
+  limit = limit or aim * 1.5
+  if value > limit then error(("%s: %.3g %s is beyond %g"):format(name, value, unit, limit), 0) end
 end
 
 return M

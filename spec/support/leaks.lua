@@ -15,6 +15,8 @@ local KEEPS_DEAD_SLOTS = rawget(_G, "jit") ~= nil
 -- An object that a finalizer lets go of takes another cycle, and so on.
 local function collect()
   local last
+  -- traces keep the closures they were made of, and what those hold
+  if rawget(_G, "jit") then jit.flush() end
   for _ = 1, 20 do
     collectgarbage()
     local total = 0

@@ -86,8 +86,8 @@ function M.attach(cq, opts)
   if not cq then error("attach: a cqueues controller expected", 2) end
   local engine = opts.engine or scheduler.default()
   local self = setmetatable({
-    cq = cq, engine = engine, fd = engine:fd(), budget = opts.budget or 0.005, attached = true, waiting = 0, parked = {},
-    halt = condition.new(), turned = condition.new(),
+    cq = cq, engine = engine, fd = engine:fd(), budget = opts.budget or 0.005, attached = true,
+    waiting = 0, parked = {},    halt = condition.new(), turned = condition.new(),
   }, Handle)
   self.forget = wait.register {
     owns = owns,

@@ -44,8 +44,9 @@ function Handle:detach()
   if not self.handle then return end
   self.engine.on_work = nil
   self.allow()
+  -- not close: luv 1.44 crashes at the state's end when the loop has not run since; the
+  -- collector closes it
   self.handle:stop()
-  self.handle:close()
   self.handle = nil
 end
 

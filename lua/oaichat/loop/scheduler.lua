@@ -140,10 +140,19 @@ function Scheduler:pending()
   return self._count + self._streams
 end
 
--- One round of a loop of ours: step, and sleep when nothing else can be done.
-function Scheduler:_turn(seconds, wanted)
+local function any_done(list)
+  for _, task in ipairs(list) do
+    if task._done then return true end
+  end
+  return false
+end
+
+-- One round of a loop of ours: step, and sleep when nothing else can be done. With
+-- `wanted` (tasks), not once one of them has ended.
+function Scheduler:_turn(wanted)
+  if self._dispatching then error("a callback or a coroutine inside a task cannot wait for tasks", 3) end
   self:step()
-  if wanted and wanted._done or self:pending() == 0 or self._queue[1] then return true end
+  if wanted and any_done(wanted) or self:pending() == 0 or self._queue[1] then return true end
   if self._count > 0 and self._waiting == 0 and self._streams == 0 then
     local names = {}
     for task in pairs(self._live) do names[#names + 1] = task.name end
@@ -153,7 +162,7 @@ function Scheduler:_turn(seconds, wanted)
       message = "deadlock: these tasks wait for each other: " .. table.concat(names, ", "),
     }
   end
-  if not wait.turn() then self:wait(seconds) end
+  if not wait.turn() then self:wait() end
   return true
 end
 
@@ -176,13 +185,20 @@ end
 --- @return table results the first value of each, errs the err of each that failed
 function Scheduler:gather(functions)
   local started, results, errs = {}, {}, {}
+  local me = M.current()
   for i, fn in ipairs(functions) do
     started[i] = self:spawn(fn)
     started[i]._observed = true
   end
   for i, task in ipairs(started) do
-    local value, _, err = task:wait()
-    results[i], errs[i] = value, err
+    if me and me._canceled then task:cancel() end
+    if not me or task._done or not me._told then
+      local value, _, err = task:wait()
+      results[i], errs[i] = value, err
+      if me and me._canceled then task:cancel() end
+    else
+      errs[i] = errors.new { kind = "canceled", code = "canceled" }
+    end
   end
   return results, errs
 end
@@ -191,13 +207,11 @@ end
 local function await_any(scheduler, list)
   local current = M.current()
   if not current then
-    local any = { _done = false }
-    while true do
-      for _, task in ipairs(list) do any._done = any._done or task._done end
-      if any._done then return true end
-      local ok, why = scheduler:_turn(nil, any)
+    while not any_done(list) do
+      local ok, why = scheduler:_turn(list)
       if not ok then return nil, why end
     end
+    return true
   end
   for _, task in ipairs(list) do task._waiters[#task._waiters + 1] = current end
   park(current, list)
@@ -243,8 +257,9 @@ end
 --- @param seconds number
 --- @return boolean|nil true, or nil, message, err when canceled
 function Scheduler:sleep(seconds)
-  local timer = self.core:timer(seconds)
   local task = M.current()
+  if task_of.check(task) then return errors.fail { kind = "canceled", code = "canceled" } end
+  local timer = self.core:timer(seconds)
   if task then
     while not timer:ready() and not task._canceled do park_on(task, timer) end
   else
@@ -283,7 +298,10 @@ wait.register {
   owns = function() return M.current() ~= nil end,
   park = function(exchange)
     local task = M.current()
-    if task._canceled then exchange:cancel() end
+    if task._canceled then
+      exchange:cancel()
+      task_of.check(task)
+    end
     if exchange:ready() and not task.scheduler.core:spent() then return end
     park_on(task, exchange)
   end,

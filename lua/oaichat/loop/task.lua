@@ -86,9 +86,17 @@ function M.resume(task)
   if task._ring then task._ring() else M.advance(task) end
 end
 
+--- Raises in a canceled task that a wait has already told of it.
+--- @return boolean canceled the task is canceled, and its caller is told now
+function M.check(task)
+  if not task or not task._canceled then return false end
+  if task._told then error(errors.new { kind = "canceled", code = "canceled" }, 0) end
+  task._told = true
+  return true
+end
+
 --- Waits until somebody wakes the task.
 function M.park(task, parked)
-  if task._canceled and task._told then error(errors.new { kind = "canceled", code = "canceled" }, 0) end
   task._parked = parked
   coroutine.yield(PARK)
   task._parked = nil
@@ -124,11 +132,12 @@ function Task:wait()
   if current == self then error("a task cannot wait for itself", 2) end
   while not self._done do
     if current then
+      if M.check(current) then return errors.fail { kind = "canceled", code = "canceled" } end
       self._waiters[#self._waiters + 1] = current
       M.park(current, self)
       if current._canceled and not self._done then return errors.fail { kind = "canceled", code = "canceled" } end
     else
-      local ok, why = self.scheduler:_turn(nil, self)
+      local ok, why = self.scheduler:_turn({ self })
       if not ok then return errors.fail(why) end
     end
   end

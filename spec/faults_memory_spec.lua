@@ -7,21 +7,6 @@ local leaks = require "spec.support.leaks"
 local play = require "spec.support.play"
 local testing = require "oaichat.testing"
 
-local function rss_kb()
-  local file = io.open "/proc/self/status"
-  if not file then return 0 end
-  local text = file:read "*a"
-  file:close()
-  return tonumber(text:match "VmRSS:%s+(%d+)")
-end
-
-local function descriptors()
-  local handle = io.popen "ls /proc/$PPID/fd | wc -l"
-  local n = tonumber(handle:read "*a")
-  handle:close()
-  return n
-end
-
 local interpreter = rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d%.%d"
 
 local PRELUDE = [[
@@ -50,34 +35,40 @@ local function exchanges()
   return core.live()["oaichat.exchange"] or 0
 end
 
-describe("row 102: many streams, half of them canceled,", function()
-  before_each(leaks.remember)
-  after_each(leaks.check)
-
+describe("row 102: 10,000 streams, half of them canceled,", function()
+  -- in an interpreter of its own: this one's heap grows with the runner's reports
   it("leave memory and descriptors flat", function()
-    local server = testing.server(play.good)
-    local session = play.session(server)
-    local function some(n)
-      for i = 1, n do
-        local stream = session:stream "x"
-        if i % 2 == 0 then
-          if i % 4 == 0 then stream:next() end
-          stream:cancel()
-        else
-          assert(stream:result())
-        end
-        session:reset()
-        server.requests = {}
+    local out = child [[
+      local function look()
+        collectgarbage()
+        collectgarbage()
+        local kb = io.open "/proc/self/status":read "*a":match "VmRSS:%s+(%d+)"
+        local fds = io.popen "ls /proc/$PPID/fd | wc -l":read "*a"
+        return tonumber(kb), tonumber(fds)
       end
-      collectgarbage()
-      collectgarbage()
-    end
-    some(300)
-    local before, open = rss_kb(), descriptors()
-    some(2000)
-    assert.is_true(rss_kb() - before < 3000, ("%d kB more"):format(rss_kb() - before))
-    assert.is_true(descriptors() - open <= 4, ("%d descriptors more"):format(descriptors() - open))
-    server:close()
+      server:close()
+      server = testing.server(function(_, r)
+        r:event(testing.chunk "a"):event(testing.chunk({}, { finish_reason = "stop" })):done():finish()
+      end)
+      session = chat.new { base_url = server.url, model = "m", api_key = false }
+      local function some(n)
+        for i = 1, n do
+          local stream = session:stream "x"
+          if i % 4 == 0 then stream:next() end
+          if i % 2 == 0 then stream:cancel() else assert(stream:result()) end
+          session:reset()
+          server.requests = {}
+        end
+      end
+      some(1000)
+      local kb, fds = look()
+      some(core.engine():fd() and 9000 or 900) -- where there is no fd, servers tick
+      local kb_after, fds_after = look()
+      print(kb_after - kb, fds_after - fds)]]
+    local kb, fds = out:match "^(-?%d+)%s+(-?%d+)\n=0"
+    assert.is_truthy(kb, out)
+    assert.is_true(tonumber(kb) < 1000, kb .. " kB more")
+    assert.is_true(tonumber(fds) <= 4, fds .. " descriptors more")
   end)
 end)
 
@@ -180,7 +171,7 @@ describe("row 105:", function()
       local engine = chat.engine()
       local late = testing.server(function(_, r) r:event(testing.chunk "a") end)
       local s = chat.new { base_url = late.url, model = "m", api_key = false, engine = engine }
-      print(s:stream("x"):next(), engine:fd() > 1024)]], "ulimit -n 4096;"):gsub("\t", " "))
+      print(s:stream("x"):next(), (engine:fd() or 1025) > 1024)]], "ulimit -n 4096;"):gsub("\t", " "))
   end)
 
   it("no descriptors left is network/connect, and it goes on when there are some", function()

@@ -196,7 +196,7 @@ describe("the scheduler", function()
     local handle = io.popen "lua5.1 -v 2>&1"
     local version = handle:read "*a"
     handle:close()
-    local cpath = package.cpath:gsub("build/[%d.]+/", "build/5.1/")
+    local cpath = package.cpath:gsub("build[%w-]*/[%d.]+/", "build/5.1/")
     if not version:find "Lua 5.1" then return pending "lua5.1 is not installed" end
     local name = os.tmpname()
     local file = assert(io.open(name, "w"))
@@ -286,13 +286,13 @@ describe("step", function()
   end)
 
   it("leaves the descriptor readable while something waits to be handed out", function()
+    if not chat.fd() then return pending "this build has no descriptor for a host" end
     local server = flood(200)
     local events, done = 0, false
     play.session(server):stream("x", {
       on_event = function() events = events + 1 end,
       on_done = function() done = true end,
     })
-    assert.is_number(chat.fd())
     local slow = 0
     while not done do
       local start = core.now()

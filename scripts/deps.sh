@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds what a command of the Makefile needs and this machine lacks.
-#   sh scripts/deps.sh demo|test|check|valgrind|rock|windows|steady|hosts|others
+#   sh scripts/deps.sh demo|test|check|valgrind|rock|windows|steady|servers|hosts|others
 # Debian and Ubuntu: installs it by apt, by itself as root or with CI=1; else it
 # prints the one line to run and asks. Other systems: says what to install.
 # Only POSIX sh is assumed. Nothing missing: no apt call, a few milliseconds.
@@ -53,6 +53,13 @@ need_build() {
     lack 'libcurl and its headers' libcurl4-openssl-dev
 }
 
+need_servers() { # that specs run beside themselves
+  has openssl || lack openssl openssl
+  has nginx || lack nginx nginx-light libnginx-mod-stream
+  [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
+    lack "nginx's stream module" libnginx-mod-stream
+}
+
 need_lua() { # interpreter, abi, its package, its headers' package
   has "$1" || lack "$1" "$3"
   compiles '#include <lauxlib.h>' $(sh "$here/luaflags.sh" "$1" "$2") ||
@@ -92,6 +99,7 @@ test)
   need_module lua5.4 cjson lua-cjson
   need_module luajit cjson lua-cjson
   need_module lua5.4 socket lua-socket
+  if is_ci; then need_servers; fi # elsewhere their specs are pending
   has busted || lack busted lua-busted
   ;;
 check)
@@ -112,11 +120,19 @@ windows)
 rock)
   has luarocks || lack luarocks luarocks
   ;;
-hosts) # servers and tools that some specs run beside themselves
-  has openssl || lack openssl openssl
-  has nginx || lack nginx nginx-light libnginx-mod-stream
-  [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
-    lack "nginx's stream module" libnginx-mod-stream
+servers)
+  need_servers
+  ;;
+hosts) # what scripts/hosts.sh runs in
+  has nvim || lack Neovim neovim
+  has love || lack LÖVE love
+  has xvfb-run || lack xvfb-run xvfb xauth
+  need_module lua5.4 luv lua-luv
+  need_module luajit luv lua-luv
+  need_module lua5.4 cqueues lua-cqueues
+  need_module luajit cqueues lua-cqueues
+  need_module luajit copas lua-copas
+  [ -e /usr/share/lua/5.3/http/server.lua ] || lack lua-http lua-http
   ;;
 others) # what `make smoke` covers
   need_build

@@ -3,6 +3,7 @@
 
 local core = require "oaichat.core"
 local json = require "oaichat.json"
+local leaks = require "spec.support.leaks"
 local testing = require "oaichat.testing"
 local found, socket = pcall(require, "socket")
 
@@ -69,14 +70,12 @@ describe("oaichat.testing", function()
     return answer:match("\r\n\r\n(.*)$")
   end
 
+  before_each(leaks.remember)
   after_each(function()
     if client then client:close() end
     if server then server:close() end
     client, server = nil, nil
-    collectgarbage()
-    collectgarbage()
-    assert.is_nil(core.live()["oaichat.peer"])
-    assert.is_nil(core.live()["oaichat.listener"])
+    leaks.check()
   end)
 
   it("answers JSON with its length and keeps the connection", function()

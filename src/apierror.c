@@ -152,6 +152,7 @@ static void classify(oai_failure *f, int status, const said *s) {
   if (!kind) kind = by_word_in_band(f->code);
   if (!kind) kind = by_word_in_band(f->type);
   f->kind = kind ? kind : OAI_SERVER;
+  f->peer = true;
   f->in_band = status < 400;
   f->status = status;
 }

@@ -1,6 +1,6 @@
 /* conn_child: a conn's child process: started without a shell, its stdin and
  * stdout the stream, the end of its stderr kept, always reaped by its own id
- * and never waited for. See conn.h. */
+ * and waited for only when its engine goes, 100 ms at most. See conn.h. */
 #ifndef _WIN32 /* POSIX alone, so far */
 
 #include "conn_internal.h"

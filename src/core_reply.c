@@ -115,6 +115,8 @@ void oai_failure_push(lua_State *L, const oai_exchange *x) {
   lua_createtable(L, 0, 10);
   set_string(L, "kind", oai_kind_name(f->kind));
   set_string(L, "code", f->code);
+  lua_pushboolean(L, f->peer);
+  lua_setfield(L, -2, "peer");
   set_string(L, "type", f->type);
   set_string(L, "param", f->param);
   set_string(L, "phase", oai_phase_name(f->phase));

@@ -247,12 +247,17 @@ oai_status oai_delta_usage(oai_delta *d, oai_slice json) {
 }
 
 static oai_extra *extra_for(oai_extra **list, oai_scope scope,
-                            const oai_scan_str *key) {
+                            const oai_scan_str *key, bool *full) {
   oai_extra **p = list;
-  for (; *p; p = &(*p)->next)
+  *full = false;
+  for (int n = 0; *p; p = &(*p)->next) {
     if ((*p)->scope == (int)scope && (*p)->key.n == key->n &&
         memcmp((*p)->key.p, key->p, key->n) == 0)
       return *p;
+    /* looked through for each field: a long list would cost a server nothing
+     * and us its square */
+    if ((*full = ++n >= OAI_EXTRAS_MAX)) return NULL;
+  }
   oai_extra *e = calloc(1, sizeof *e);
   if (!e) return NULL;
   oai_buf_init(&e->key, SIZE_MAX / 4);
@@ -267,8 +272,9 @@ static oai_extra *extra_for(oai_extra **list, oai_scope scope,
 
 oai_status oai_delta_extra(oai_extra **list, oai_scope scope,
                            const oai_scan_str *key, oai_slice json) {
-  oai_extra *e = extra_for(list, scope, key);
-  if (!e) return OAI_ERR_NOMEM;
+  bool full;
+  oai_extra *e = extra_for(list, scope, key, &full);
+  if (!e) return full ? OAI_ERR_FIELDS : OAI_ERR_NOMEM;
   if (e->json.n == json.n && memcmp(e->json.p, json.p, json.n) == 0 &&
       *json.p != '[')
     return OAI_OK; /* the same again: the case of every chunk */

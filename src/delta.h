@@ -14,7 +14,8 @@
 typedef enum oai_status {
   OAI_OK,
   OAI_ERR_NOMEM,
-  OAI_ERR_TOO_MANY /* choices or tool calls */
+  OAI_ERR_TOO_MANY, /* choices or tool calls */
+  OAI_ERR_FIELDS    /* fields that nobody knows */
 } oai_status;
 
 /* Text that arrives as JSON strings; a surrogate pair may be split. */
@@ -94,7 +95,7 @@ typedef struct oai_delta {
   size_t nops, next_op, ops_cap;
 } oai_delta;
 
-enum { OAI_CHOICES_MAX = 128 };
+enum { OAI_CHOICES_MAX = 128, OAI_EXTRAS_MAX = 1000 };
 
 void oai_delta_init(oai_delta *d, size_t max_calls);
 void oai_delta_free(oai_delta *d);

@@ -34,7 +34,8 @@ struct oai_engine {
 static double next_due(const oai_engine *e) {
   double due = e->curl_due;
   if (e->nheap && (due < 0 || e->heap[0]->at < due)) due = e->heap[0]->at;
-  return due;
+  /* a deadline of math.huge is none, and no clock takes it */
+  return due < 1e12 ? due : -1;
 }
 
 /* ---- what curl tells us; it only notes facts ---------------------------- */

@@ -36,7 +36,10 @@ static due deadline(oai_exchange *x) {
   }
   if (x->finished_at >= 0) {
     double quiet = t->content_idle < QUIET ? t->content_idle : QUIET;
-    consider(&d, OAI_PHASE_NONE, x->finished_at + quiet);
+    /* silence: any byte starts it over, but not for longer than content_idle */
+    double silent = fmax(x->finished_at, x->byte_at) + quiet;
+    double last = fmax(x->finished_at, x->content_at) + t->content_idle;
+    consider(&d, OAI_PHASE_NONE, fmin(silent, last));
     return d;
   }
   double start = x->start + x->grace;
@@ -50,7 +53,9 @@ static due deadline(oai_exchange *x) {
 }
 
 void oai_exchange_arm(oai_exchange *x) {
-  if (oai_engine_timer(x->engine, &x->timer, deadline(x).at)) return;
+  /* never now: a deadline too short for the clock would come round for ever */
+  double at = fmax(deadline(x).at, oai_now() + 0.001);
+  if (oai_engine_timer(x->engine, &x->timer, at)) return;
   x->nomem = true;
   oai_exchange_set_ready(x, true);
 }

@@ -4,6 +4,7 @@
 #include "platform.h"
 #include "pollset.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,15 +121,11 @@ static oai_buf_status keep(oai_exchange *x, const char *p, size_t n) {
 }
 
 static oai_buf_status take(oai_exchange *x, const char *p, size_t n) {
-  oai_buf_status status = keep(x, p, n);
+  if (x->mode == OAI_BODY_UNKNOWN) x->mode = mode_of(x, p, n);
+  /* white space before the first byte that tells means nothing to either */
+  oai_buf_status status =
+      x->mode == OAI_BODY_UNKNOWN ? OAI_BUF_OK : keep(x, p, n);
   if (status != OAI_BUF_OK || x->mode == OAI_BODY_WHOLE) return status;
-  if (x->mode == OAI_BODY_UNKNOWN) {
-    x->mode = mode_of(x, x->body.p, x->body.n);
-    if (x->mode != OAI_BODY_STREAM) return OAI_BUF_OK;
-    /* white space was held back; the parser must see it */
-    p = x->body.p;
-    n = x->body.n;
-  }
   status = oai_sse_feed(&x->sse, p, n);
   if (oai_sse_waiting(&x->sse)) {
     oai_buf_free(&x->body);
@@ -164,9 +161,9 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg) {
     return CURL_WRITEFUNC_PAUSE;
   }
   x->received += n;
+  if (x->finished_at >= 0) x->byte_at = oai_now();
   if (x->received > x->endpoint->limits.response_bytes)
     return stop(x, &x->over);
-  if (x->mode == OAI_BODY_UNKNOWN && x->body.n == 0) x->mode = mode_of(x, p, n);
   if (x->status >= 300 && x->body.n > OAI_ERROR_MAX) return stop(x, &x->enough);
   oai_buf_status status = take(x, p, n);
   if (status == OAI_BUF_OK) return n;
@@ -309,7 +306,7 @@ static void set_options(oai_exchange *x, CURL *h) {
   if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
   /* ours are the deadlines; curl's own default of 300 s must not come first */
   curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
-                   (long)((x->timeouts.connect + 60) * 1e3));
+                   (long)(fmin(x->timeouts.connect + 60, 1e6) * 1e3));
   if (!x->stream) curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
 #if LIBCURL_VERSION_NUM >= 0x075500
   if (v->version_num >= 0x075500)

@@ -57,6 +57,7 @@ struct oai_exchange {
   bool ended, proved, draining, had_event, delta_ended;
   double start, total_at; /* total_at < 0: no deadline */
   double headers_at, first_content_at, content_at, finished_at, ended_at;
+  double byte_at;      /* last byte after the finish */
   double connected_at; /* < 0 until known */
   double grace;        /* time in which nobody stepped */
 };

@@ -6,6 +6,7 @@
 #include "pollset.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* How long a stream that is complete may take to end, to keep its socket. */
 static const double DRAIN = 0.25;
@@ -123,7 +124,12 @@ static void quote_body(oai_exchange *x) {
   oai_slice type = oai_exchange_header(x, "content-type");
   oai_failure *f = x->failure;
   if (!f) return;
-  if (type.p) oai_failure_field(f->type, sizeof f->type, type.p, type.n);
+  if (type.p) {
+    oai_failure masked;
+    oai_failure_quote(&masked, type, key_of(x));
+    oai_failure_field(f->type, sizeof f->type, masked.text,
+                      strlen(masked.text));
+  }
   if (!f->text[0]) oai_failure_quote(f, body_of(x), key_of(x));
 }
 

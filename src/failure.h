@@ -48,6 +48,7 @@ typedef struct oai_failure {
   oai_phase phase; /* with OAI_TIMEOUT */
   int status;      /* HTTP status of the answer, 0 when there was none */
   bool in_band;    /* said inside a 200 answer */
+  bool peer;       /* code is the peer's word, not ours */
   char code[64];   /* the peer's code, or ours (FAULTS.md) */
   char type[64];   /* the peer's error type */
   char param[64];  /* the request parameter it blames */

@@ -205,6 +205,7 @@ static oai_read read_object(oai_chat *c, oai_slice text) {
   oai_scan_open(&c->s);
   while (c->status == OAI_OK && oai_scan_key(&c->s, &key)) read_member(c, &key);
   if (c->status == OAI_ERR_NOMEM) return OAI_READ_NOMEM;
+  if (c->status == OAI_ERR_FIELDS) return fail(r, OAI_TOO_LARGE, "too_large");
   if (c->status == OAI_ERR_TOO_MANY)
     return fail(r, OAI_TOO_LARGE, "too_many_tool_calls");
   if (!c->error.p && !c->object_error) return OAI_READ_MORE;

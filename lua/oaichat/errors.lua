@@ -88,13 +88,11 @@ end
 
 local function sentence(fields)
   local text = fields.phase and PHASES[fields.phase]
-    or fields.kind ~= "config" and CODES[fields.code]
+    or fields.kind ~= "config" and not fields.peer and CODES[fields.code]
     or SENTENCES[fields.kind]
     or "the request failed"
   if fields.status and fields.status >= 300 then
     text = ("%s (HTTP %d)"):format(text, fields.status)
-  elseif fields.code == "bad_response" and fields.type then
-    text = ("%s (%s)"):format(text, fields.type)
   end
   return text
 end
@@ -107,10 +105,12 @@ end
 function M.new(fields)
   local err = setmetatable({}, Error)
   for name, value in pairs(fields) do
-    if name ~= "detail" then err[name] = value end
+    if name ~= "detail" and name ~= "peer" then err[name] = value end
   end
   err.safe_message = fields.message or sentence(fields)
   err.message = err.safe_message
+  -- a media type is the server's word as well
+  if fields.code == "bad_response" and fields.type then err.message = ("%s (%s)"):format(err.message, fields.type) end
   if fields.detail then err.message = err.message .. ": " .. fields.detail end
   err.retryable = fields.retryable or false
   err.attempts = fields.attempts or {}

@@ -101,9 +101,16 @@ local function opaque_of(extras, scope)
 end
 
 -- Ids that the server did not give: results must be able to name their calls.
+-- They must differ in a conversation, also in one that another process went on with.
+local given = 0
 local function give_ids(raw)
   for _, choice in ipairs(raw.choices) do
-    for i, call in ipairs(choice.tool_calls) do call.id = call.id or ("call_%d"):format(i) end
+    for _, call in ipairs(choice.tool_calls) do
+      if not call.id then
+        given = given + 1
+        call.id = ("call_%x_%d"):format(os.time(), given)
+      end
+    end
   end
 end
 

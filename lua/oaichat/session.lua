@@ -9,6 +9,8 @@ local message = require "oaichat.message"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
 local stream = require "oaichat.stream"
+local task = require "oaichat.loop.task"
+local wait = require "oaichat.wait"
 
 local M = {}
 
@@ -110,12 +112,12 @@ function M.new(opts, wire)
     model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
-    _params = message.copy(opts.params or {}), _tools = opts.tools, _tool_choice = opts.tool_choice,
+    _params = message.copy(opts.params or {}), _tools = message.copy(opts.tools), _tool_choice = opts.tool_choice,
     _deadline = opts.deadline, _keep_partial = opts.keep_partial or false,
     _log = opts.log, _hooks = opts.hooks, _engine = engine, _ca_file = opts.ca_file,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
-  if opts.messages then session:append(opts.messages) end
+  if opts.messages and next(opts.messages) ~= nil then session:append(opts.messages) end
   return session
 end
 
@@ -134,8 +136,9 @@ end
 --- Adds to the history without asking the model.
 --- @param input string|table as session:send takes it
 function Session:append(input)
+  local own = message.from_input(input)
   self:_interrupt()
-  add(self._messages, message.from_input(input))
+  add(self._messages, own)
   return self
 end
 
@@ -162,7 +165,7 @@ end
 function Session:fork()
   local twin = {}
   for name, value in pairs(self) do twin[name] = value end
-  twin._stream = nil
+  twin._stream, twin._sending = nil, nil
   twin._messages = {}
   -- messages never change, so that both may hold them (and their encodings)
   add(twin._messages, self._messages)
@@ -178,8 +181,10 @@ end
 
 -- ---- turns ------------------------------------------------------------------
 
--- A new turn ends the unread stream of the last one.
+-- A new turn ends the unread stream of the last one; one that somebody waits for
+-- must not be overtaken, or the history would have it in the wrong place.
 function Session:_interrupt()
+  if self._sending then error("session is busy: an answer is being waited for", 3) end
   local last = self._stream
   if not last then return end
   if last._waiting then error("session is busy: a stream of it is being read", 3) end
@@ -229,12 +234,13 @@ end
 local function settle(session, added, keep_partial, reply, err)
   if reply then
     add(session._messages, added)
-    session._messages[#session._messages + 1] = reply.message
+    -- a copy: the reply is the caller's, and messages of a history never change
+    session._messages[#session._messages + 1] = message.copy(reply.message)
   elseif err then
     err.input = message.copy(added)
     if keep_partial and err.partial and err.partial.text ~= "" then
       add(session._messages, added)
-      local part = err.partial.message
+      local part = message.copy(err.partial.message)
       part.meta.incomplete = true
       part.tool_calls = nil
       session._messages[#session._messages + 1] = part
@@ -252,6 +258,10 @@ local function begin(session, input, opts, streaming)
   check_params(opts.params, session._wire)
   local own = message.from_input(input)
   session:_interrupt()
+  local current = task.current()
+  if current and current.scheduler ~= session._engine then
+    error("this session belongs to another engine than the task that uses it", 3)
+  end
   local talk, added = conversation(session, own)
   if not talk.messages[1] then error("there is nothing to send: the conversation is empty", 3) end
   local keep = opts.keep_partial
@@ -275,6 +285,24 @@ local function begin(session, input, opts, streaming)
   return call, err, finish
 end
 
+-- Reads a whole answer. The session is busy meanwhile, and no longer when the wait
+-- was refused or canceled.
+local function drain(session, call)
+  local current = task.current()
+  if current and current._told then
+    call:cancel()
+    task.check(current)
+  end
+  session._sending = true
+  local ok, why = true, nil
+  -- PUC 5.1 cannot park inside pcall
+  if wait.parks() then call:drain() else ok, why = pcall(call.drain, call) end
+  session._sending = nil
+  if ok then return end
+  call:cancel()
+  error(why, 0)
+end
+
 --- Sends and waits for the whole answer.
 --- @param input string|table|nil a string, a message, a list of messages or of
 ---   content parts; nil goes on from the history
@@ -286,7 +314,7 @@ function Session:send(input, opts)
   local call, err, finish = begin(self, input, opts, false)
   local reply, _
   if call then
-    call:drain()
+    drain(self, call)
     reply, _, err = call:result()
   end
   reply, err = finish(reply, err)

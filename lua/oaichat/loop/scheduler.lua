@@ -63,8 +63,7 @@ end
 -- An error that nobody waits for: the host's handler, else stderr.
 function Scheduler:_report(task)
   local err = task:_error()
-  self._errors = self._errors or {}
-  table.insert(self._errors, err)
+  if self._errors then table.insert(self._errors, err) end -- run wants them
   local handler = self.on_error or M.on_error
   if handler then pcall(handler, err, task) else io.stderr:write("oaichat: ", tostring(err), "\n") end
 end
@@ -171,12 +170,15 @@ end
 ---   first error of a task that nobody waited for
 function Scheduler:run()
   if M.current() then error("chat.run must not be called in a task", 2) end
-  self._errors = nil
-  while self:pending() > 0 do
-    local ok, why = self:_turn()
-    if not ok then return errors.fail(why) end
+  self._errors = {}
+  local why
+  while self:pending() > 0 and not why do
+    local _
+    _, why = self:_turn()
   end
-  if self._errors then return errors.fail(self._errors[1]) end
+  why = why or self._errors[1]
+  self._errors = nil
+  if why then return errors.fail(why) end
   return true
 end
 

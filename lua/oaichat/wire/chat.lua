@@ -89,6 +89,8 @@ local function encode_options(options)
   if options.stream then
     fields.stream = true
     if fields.stream_options == nil then fields.stream_options = { include_usage = true } end
+  else
+    fields.stream_options = nil -- "only set this when you set stream: true" (API reference)
   end
   if next(fields) == nil then return "" end
   local bytes, why, err = json.encode(fields)

@@ -117,6 +117,18 @@ describe("a server that misbehaves", function()
     server:close()
   end)
 
+  it("cannot bring the key into an error by a header", function()
+    local server = testing.server(function(_, response)
+      response:body(200, "<html>", { ["content-type"] = "text/html; zq-canary-77", ["x-request-id"] = "zq-canary-77" })
+    end)
+    local session = assert(chat.new { base_url = server.url, model = "m", api_key = "zq-canary-77" })
+    local _, message, err = session:send "x"
+    assert.equal("bad_response", err.code)
+    assert.equal("[masked]", err.request_id)
+    for _, text in ipairs { message, err.safe_message, err.type } do assert.is_nil(text:find("canary", 1, true)) end
+    server:close()
+  end)
+
   it("does not lose a stream behind much white space", function()
     local server, session = serve(function(_, response)
       response:write((" \n"):rep(50000))

@@ -263,11 +263,14 @@ static int exchange_cancel(lua_State *L) {
   return 0;
 }
 
-/* exchange:header(name) -> value | nil, of the final answer */
+/* exchange:header(name) -> value | nil, of the final answer; "[masked]" where
+ * the server repeats the key in it */
 static int exchange_header(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_slice value = oai_exchange_header(c->x, luaL_checkstring(L, 2));
-  if (value.p)
+  if (value.p && oai_exchange_shows_key(c->x, value))
+    lua_pushliteral(L, "[masked]");
+  else if (value.p)
     lua_pushlstring(L, value.p, value.n);
   else
     lua_pushnil(L);

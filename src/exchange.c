@@ -239,6 +239,13 @@ oai_slice oai_exchange_header(const oai_exchange *x, const char *name) {
   return found;
 }
 
+bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes) {
+  const oai_buf *key = &x->endpoint->key;
+  for (size_t i = 0; key->n && i + key->n <= bytes.n; i++)
+    if (memcmp(bytes.p + i, key->p, key->n) == 0) return true;
+  return false;
+}
+
 static double since(const oai_exchange *x, double at) {
   return at < 0 ? -1 : at - x->start;
 }

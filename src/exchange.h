@@ -60,6 +60,8 @@ const oai_delta *oai_exchange_delta(const oai_exchange *x);
 int oai_exchange_status(const oai_exchange *x);
 /* The last value of a header of the final answer; p is NULL without one. */
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name);
+/* The server repeats our key in these bytes. */
+bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes);
 oai_timing oai_exchange_timing(const oai_exchange *x);
 
 #endif

@@ -74,6 +74,7 @@ build = {
         "src/core_timer.c",
         "src/delta.c",
         "src/digest.c",
+        "src/easy.c",
         "src/endpoint.c",
         "src/engine.c",
         "src/exchange.c",

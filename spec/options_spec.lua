@@ -8,7 +8,9 @@ local KNOWN = { model = "string", key = "string|boolean", timeouts = { connect =
 local function raised(opts)
   local ok, why = pcall(options.check, opts, KNOWN)
   assert.is_false(ok)
-  return why
+  local place, text = why:match "^(.-:%d+): (.*)$"
+  assert.matches("options_spec%.lua:9$", place) -- the caller's line, not one of ours
+  return text
 end
 
 describe("options", function()

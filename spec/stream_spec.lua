@@ -59,6 +59,36 @@ describe("a stream", function()
     end
   end)
 
+  it("hands out what waited through a step as fewer, longer pieces, and nothing else", function()
+    server = testing.server(function(_, response)
+      local body = play.text("a"):rep(50) .. play.chunk '{"reasoning_content":"r"}' .. play.text("b"):rep(50)
+      response:head(200):write(body .. play.END, 700):finish()
+    end)
+    local session = play.session(server)
+    local stream = session:stream "x"
+    local first = stream:next()
+    for _ = 1, 40 do chat.step() end -- the consumer sleeps, the bytes come
+    local pieces = { first }
+    for text in stream do pieces[#pieces + 1] = text end
+    assert.equal("a", first)
+    assert.equal(("a"):rep(50) .. ("b"):rep(50), table.concat(pieces))
+    assert.is_true(#pieces < 30, #pieces .. " pieces")
+    for _, piece in ipairs(pieces) do assert.is_nil(piece:find "ab") end
+    assert.equal("r", stream:result().reasoning)
+  end)
+
+  it("hands out each delta by itself to a consumer that keeps up", function()
+    local body = ""
+    for i = 1, 40 do body = body .. play.text(tostring(i)) end
+    server = testing.server(function(_, response) response:head(200):write(body .. play.END):finish() end)
+    local count = 0
+    for text in play.session(server):stream "x" do
+      count = count + 1
+      assert.equal(tostring(count), text)
+    end
+    assert.equal(40, count)
+  end)
+
   it("ends at break: by the second value everywhere, by __close in 5.4, else by the collector", function()
     server = testing.server(endless)
     local session = play.session(server)

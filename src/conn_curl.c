@@ -6,10 +6,10 @@
 #ifndef _WIN32 /* POSIX alone, so far */
 
 #include "conn_internal.h"
+#include "easy.h"
 #include "pollset.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,21 +108,7 @@ static const char *connect_code(const oai_conn *c, CURLcode result) {
   if ((answer && answer != 200) ||
       (c->proxied && result == CURLE_COULDNT_CONNECT))
     return "proxy";
-  switch (result) {
-  case CURLE_COULDNT_RESOLVE_HOST: return "dns";
-  case CURLE_COULDNT_RESOLVE_PROXY:
-  case CURLE_PROXY: return "proxy";
-  case CURLE_COULDNT_CONNECT: return "connect";
-  case CURLE_SSL_CONNECT_ERROR:
-  case CURLE_SSL_CERTPROBLEM:
-  case CURLE_SSL_CIPHER:
-  case CURLE_PEER_FAILED_VERIFICATION:
-  case CURLE_SSL_ENGINE_NOTFOUND:
-  case CURLE_SSL_CACERT_BADFILE:
-  case CURLE_SSL_ISSUER_ERROR:
-  case CURLE_SSL_INVALIDCERTSTATUS: return "tls";
-  default: return "connection_reset";
-  }
+  return oai_easy_code(result);
 }
 
 static void on_ready(oai_watch *w, int what) {
@@ -222,13 +208,6 @@ static int note_timer(CURLM *multi, long ms, void *arg) {
   return oai_engine_timer(c->engine, &c->curl_timer, at) ? 0 : -1;
 }
 
-static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype what) {
-  (void)arg;
-  (void)what;
-  fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return CURL_SOCKOPT_OK;
-}
-
 /* ---- setup -------------------------------------------------------------- */
 
 static bool port_is_good(const char *p) {
@@ -258,37 +237,17 @@ static bool translate(oai_conn *c, const char *url, char *out) {
   return n > 0 && n < URL_MAX;
 }
 
-static void set_tls(CURL *h, const char *ca_file,
-                    const curl_version_info_data *v) {
-  if (ca_file) curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
-#if LIBCURL_VERSION_NUM >= 0x074600 /* 7.70: the struct has cainfo */
-  /* hashing a CApath holds every new connection up for 20 ms */
-  if (ca_file || (v->age >= CURLVERSION_SEVENTH && v->cainfo))
-    curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
-#endif
-  curl_easy_setopt(h, CURLOPT_SSL_ENABLE_ALPN, 0L);
-#if LIBCURL_VERSION_NUM >= 0x075700
-  /* a cancel in name resolution must not wait for the resolver's thread */
-  if (v->version_num >= 0x075700) curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
-#endif
-}
-
 static void set_options(oai_conn *c, const oai_conn_options *o,
                         double seconds) {
   CURL *h = c->easy;
   curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L);
-  curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+  oai_easy_basics(h, seconds);
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->errors);
-  curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-  curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-  /* ours is the deadline */
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)((seconds + 60) * 1e3));
   curl_easy_setopt(h, CURLOPT_PROXY, o->proxy ? o->proxy : "");
   curl_easy_setopt(h, CURLOPT_NOPROXY, o->proxy ? "" : "*");
-  curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L);
-  curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  set_tls(h, o->ca_file, curl_version_info(CURLVERSION_NOW));
+  curl_easy_setopt(h, CURLOPT_SSL_ENABLE_ALPN, 0L);
+  oai_easy_trust(h, o->ca_file);
 }
 
 static bool start(oai_conn *c, double seconds) {

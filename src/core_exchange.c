@@ -84,10 +84,6 @@ int oai_exchange_push(lua_State *L, bool stream) {
 
 /* ---- ops ---------------------------------------------------------------- */
 
-static void push_buf(lua_State *L, const oai_buf *b) {
-  lua_pushlstring(L, b->p ? b->p : "", b->n);
-}
-
 static int push_call(lua_State *L, const oai_choice *choice, const oai_op *op) {
   const oai_call *call = &choice->calls[op->call];
   bool whole = op->kind == OAI_OP_CALL_DONE;
@@ -95,8 +91,8 @@ static int push_call(lua_State *L, const oai_choice *choice, const oai_op *op) {
   lua_pushliteral(L, "tool_call");
   lua_pushinteger(L, choice->index);
   lua_pushinteger(L, (lua_Integer)op->call + 1);
-  push_buf(L, &call->id.buf);
-  push_buf(L, &call->name.buf);
+  oai_buf_push(L, &call->id.buf);
+  oai_buf_push(L, &call->name.buf);
   if (whole && op->n == 0)
     lua_pushliteral(L, "{}");
   else
@@ -129,7 +125,7 @@ static int push_op(lua_State *L, const oai_exchange *x, const oai_op *op) {
     return 2;
   case OAI_OP_FINISH:
     lua_pushliteral(L, "finish");
-    push_buf(L, &c->finish);
+    oai_buf_push(L, &c->finish);
     break;
   }
   lua_pushinteger(L, c->index);
@@ -172,7 +168,7 @@ static int push_lowest(lua_State *L, oai_core_exchange *c) {
     if (!low || d->choices[i].index < low->index) low = &d->choices[i];
   if (c->gave_lowest || !low || low->index == 0 || !low->text.buf.n) return 0;
   c->gave_lowest = true;
-  push_buf(L, &low->text.buf);
+  oai_buf_push(L, &low->text.buf);
   return 1;
 }
 

@@ -22,6 +22,7 @@ int oai_timer_push(lua_State *L);
  * session:send or session:stream and pushes it. */
 int oai_exchange_push(lua_State *L, bool stream);
 
+void oai_buf_push(lua_State *L, const oai_buf *b);
 /* Pushes what was assembled, and why it failed (call only when it did). */
 void oai_reply_push(lua_State *L, const oai_exchange *x);
 void oai_failure_push(lua_State *L, const oai_exchange *x);

@@ -3,13 +3,13 @@
 #include "core_json.h"
 #include "core_objects.h"
 
-static void push_buf(lua_State *L, const oai_buf *b) {
+void oai_buf_push(lua_State *L, const oai_buf *b) {
   lua_pushlstring(L, b->p ? b->p : "", b->n);
 }
 
 static void set_buf(lua_State *L, const char *name, const oai_buf *b) {
   if (!b->n) return;
-  push_buf(L, b);
+  oai_buf_push(L, b);
   lua_setfield(L, -2, name);
 }
 
@@ -36,9 +36,9 @@ static void set_extras(lua_State *L, const oai_extra *e) {
   for (; e; e = e->next) {
     lua_pushstring(L, scopes[e->scope]);
     lua_rawseti(L, -2, ++n);
-    push_buf(L, &e->key);
+    oai_buf_push(L, &e->key);
     lua_rawseti(L, -2, ++n);
-    push_buf(L, &e->json);
+    oai_buf_push(L, &e->json);
     lua_rawseti(L, -2, ++n);
     lua_pushboolean(L, e->list);
     lua_rawseti(L, -2, ++n);
@@ -52,10 +52,10 @@ static void push_calls(lua_State *L, const oai_choice *c) {
     const oai_call *call = &c->calls[i];
     lua_createtable(L, 0, 4);
     set_buf(L, "id", &call->id.buf);
-    push_buf(L, &call->name.buf);
+    oai_buf_push(L, &call->name.buf);
     lua_setfield(L, -2, "name");
     if (call->arguments.buf.n)
-      push_buf(L, &call->arguments.buf);
+      oai_buf_push(L, &call->arguments.buf);
     else
       lua_pushliteral(L, "{}");
     lua_setfield(L, -2, "arguments");
@@ -70,7 +70,7 @@ static void push_choice(lua_State *L, const oai_choice *c) {
   lua_createtable(L, 0, 6);
   lua_pushinteger(L, c->index);
   lua_setfield(L, -2, "index");
-  push_buf(L, &c->text.buf);
+  oai_buf_push(L, &c->text.buf);
   lua_setfield(L, -2, "text");
   set_buf(L, "reasoning", &c->reasoning.buf);
   set_buf(L, "refusal", &c->refusal.buf);

@@ -297,6 +297,17 @@ bool oai_delta_next(oai_delta *d, oai_op *out) {
   return true;
 }
 
+bool oai_delta_merge(oai_delta *d, oai_op *op) {
+  if (d->next_op == d->nops || op->kind > OAI_OP_CALL) return false;
+  const oai_op *more = &d->ops[d->next_op];
+  if (more->kind != op->kind || more->choice != op->choice ||
+      more->call != op->call || more->at != op->at + op->n)
+    return false;
+  op->n += more->n;
+  d->next_op++;
+  return true;
+}
+
 bool oai_delta_finished(const oai_delta *d) {
   for (size_t i = 0; i < d->nchoices; i++)
     if (!d->choices[i].finish.n) return false;

@@ -128,6 +128,8 @@ oai_status oai_delta_set(oai_buf *b, const oai_scan_str *str);
 
 /* Takes the next op; false when there is none. */
 bool oai_delta_next(oai_delta *d, oai_op *out);
+/* Takes the next op too when it goes on where this one ends. */
+bool oai_delta_merge(oai_delta *d, oai_op *op);
 /* At least one choice began and each has its finish reason. */
 bool oai_delta_finished(const oai_delta *d);
 /* Lone surrogates at the very end become U+FFFD; the remaining calls are

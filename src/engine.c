@@ -29,6 +29,7 @@ struct oai_engine {
   CURL *spare[SPARE_MAX]; /* reset handles: their buffers cost more */
   size_t nspare;
   bool stepping;
+  unsigned steps;
 };
 
 static double next_due(const oai_engine *e) {
@@ -318,10 +319,15 @@ bool oai_engine_step_spent(const oai_engine *e) {
   return e->stepping && e->step_stop >= 0 && oai_now() >= e->step_stop;
 }
 
+unsigned oai_engine_steps(const oai_engine *e) {
+  return e->steps;
+}
+
 void oai_engine_step(oai_engine *e, double budget) {
   int i;
   if (e->stepping) return; /* a callback of a host that steps us from inside */
   e->stepping = true;
+  e->steps++;
   e->step_stop = budget < 0 ? -1 : oai_now() + budget;
   serve_curl_timer(e);
   if (!e->nready) e->nready = oai_pollset_wait(e->set, 0, e->ready, READY_MAX);

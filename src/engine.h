@@ -89,6 +89,8 @@ void oai_engine_step(oai_engine *e, double budget);
 /* Within a step: its budget is used up. Libcurl reads a socket up to a hundred
  * times in one call; whoever takes the bytes should pause then. */
 bool oai_engine_step_spent(const oai_engine *e);
+/* How often step was called: tells what came in this step from what waits. */
+unsigned oai_engine_steps(const oai_engine *e);
 /* Sleeps until there is work for step, at most `seconds` (< 0: no limit);
  * returns early on a signal. With `any`, things that wait to be pulled count as
  * work; a reader of one of them must not be woken by the others. */

@@ -63,7 +63,7 @@ static bool close_delta(oai_exchange *x) {
   return x->delta.nops > 0;
 }
 
-oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
+static oai_pull pull(oai_exchange *x, oai_op *op, oai_slice *chunk) {
   oai_sse_event event;
   for (;;) {
     if (x->nomem) return OAI_PULL_NOMEM;
@@ -94,6 +94,7 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
       oai_exchange_judge(x);
       continue;
     }
+    x->behind = false;
     oai_exchange_set_ready(x, false);
     if (x->paused) {
       oai_exchange_unpause(x);
@@ -101,6 +102,26 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
     }
     return OAI_PULL_WAIT;
   }
+}
+
+/* The consumer was too slow: the pieces that go on where this one ends are
+ * handed out with it, so that it catches up. */
+static void widen(oai_exchange *x, oai_op *op) {
+  oai_sse_event event;
+  do {
+    while (oai_delta_merge(&x->delta, op)) {
+    }
+    if (op->n >= OAI_MERGE_MAX || x->delta.next_op < x->delta.nops) return;
+    if (x->ended || oai_engine_spent(x->engine)) return;
+  } while (oai_sse_next(&x->sse, &event) && oai_exchange_read(x, &event));
+  while (oai_delta_merge(&x->delta, op)) {
+  }
+}
+
+oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
+  oai_pull got = pull(x, op, chunk);
+  if (got == OAI_PULL_OP && x->behind) widen(x, op);
+  return got;
 }
 
 /* ---- life --------------------------------------------------------------- */

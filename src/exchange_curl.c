@@ -1,10 +1,9 @@
 /* exchange_curl: an exchange's dealings with libcurl: options and callbacks.
  * The callbacks append bytes and note facts, nothing more. See exchange.h. */
+#include "easy.h"
 #include "exchange_internal.h"
-#include "platform.h"
 #include "pollset.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,13 +43,6 @@ static int on_seek(void *arg, curl_off_t offset, int origin) {
   if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_CANTSEEK;
   x->part = x->offset = 0;
   return CURL_SEEKFUNC_OK;
-}
-
-static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype what) {
-  (void)arg;
-  (void)what;
-  oai_platform_close_on_exec((int)fd);
-  return CURL_SOCKOPT_OK;
 }
 
 /* ---- answer ------------------------------------------------------------- */
@@ -126,6 +118,11 @@ static oai_buf_status take(oai_exchange *x, const char *p, size_t n) {
   oai_buf_status status =
       x->mode == OAI_BODY_UNKNOWN ? OAI_BUF_OK : keep(x, p, n);
   if (status != OAI_BUF_OK || x->mode == OAI_BODY_WHOLE) return status;
+  unsigned step = oai_engine_steps(x->engine);
+  if (!oai_sse_waiting(&x->sse))
+    x->fed_step = step;
+  else if (x->fed_step != step)
+    x->behind = true;
   status = oai_sse_feed(&x->sse, p, n);
   if (oai_sse_waiting(&x->sse)) {
     oai_buf_free(&x->body);
@@ -260,19 +257,9 @@ static bool set_headers(oai_exchange *x) {
   return ok;
 }
 
-static void set_tls(const oai_endpoint *e, CURL *h,
-                    const curl_version_info_data *v) {
-  if (e->ca_file) curl_easy_setopt(h, CURLOPT_CAINFO, e->ca_file);
-#if LIBCURL_VERSION_NUM >= 0x074600 /* 7.70: the struct has cainfo */
-  /* hashing a CApath holds every new connection up for 20 ms */
-  if (e->ca_file || (v->age >= CURLVERSION_SEVENTH && v->cainfo))
-    curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
-#endif
+static void set_route(const oai_endpoint *e, CURL *h) {
   if (e->client_cert) curl_easy_setopt(h, CURLOPT_SSLCERT, e->client_cert);
   if (e->client_key) curl_easy_setopt(h, CURLOPT_SSLKEY, e->client_key);
-}
-
-static void set_route(const oai_endpoint *e, CURL *h) {
   if (e->proxy) {
     curl_easy_setopt(h, CURLOPT_PROXY, e->proxy);
     curl_easy_setopt(h, CURLOPT_NOPROXY, "");
@@ -282,44 +269,31 @@ static void set_route(const oai_endpoint *e, CURL *h) {
   if (e->unix_socket)
     curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, e->unix_socket);
   if (e->resolve) curl_easy_setopt(h, CURLOPT_RESOLVE, e->resolve);
-  curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  /* also for http://: a proxy gets no request, so it gets no key */
-  curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L);
   curl_easy_setopt(
       h, CURLOPT_HTTP_VERSION,
       (long)(e->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
 }
 
 static void set_options(oai_exchange *x, CURL *h) {
-  const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
   curl_easy_setopt(h, CURLOPT_URL, x->url);
-  curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+  oai_easy_basics(h, x->timeouts.connect);
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->errors);
   curl_easy_setopt(h, CURLOPT_USERAGENT, "oaichat/0.1");
   curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(h, CURLOPT_WRITEDATA, x);
   curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
   curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
-  curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-  curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
   /* a stream comes in drops; a large buffer would be most of its memory */
   if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
-  /* ours are the deadlines; curl's own default of 300 s must not come first */
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
-                   (long)(fmin(x->timeouts.connect + 60, 1e6) * 1e3));
   if (!x->stream) curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
 #if LIBCURL_VERSION_NUM >= 0x075500
-  if (v->version_num >= 0x075500)
+  if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x075500)
     curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
   curl_easy_setopt(h, CURLOPT_PROTOCOLS,
                    (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
-#if LIBCURL_VERSION_NUM >= 0x075700
-  /* a cancel in name resolution must not wait for the resolver's thread */
-  if (v->version_num >= 0x075700) curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
-#endif
-  set_tls(x->endpoint, h, v);
+  oai_easy_trust(h, x->endpoint->ca_file);
   set_route(x->endpoint, h);
 }
 
@@ -338,26 +312,6 @@ bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
 }
 
 /* ---- errors ------------------------------------------------------------- */
-
-static const char *transport_code(CURLcode result) {
-  switch (result) {
-  case CURLE_COULDNT_RESOLVE_HOST: return "dns";
-  case CURLE_COULDNT_RESOLVE_PROXY:
-  case CURLE_PROXY: return "proxy";
-  case CURLE_SSL_CONNECT_ERROR:
-  case CURLE_SSL_CERTPROBLEM:
-  case CURLE_SSL_CIPHER:
-  case CURLE_PEER_FAILED_VERIFICATION:
-  case CURLE_SSL_ENGINE_NOTFOUND:
-  case CURLE_SSL_CACERT_BADFILE:
-  case CURLE_SSL_ISSUER_ERROR:
-  case CURLE_SSL_INVALIDCERTSTATUS: return "tls";
-  case CURLE_PARTIAL_FILE: /* without a header: HTTP/2 */
-  case CURLE_GOT_NOTHING: return "connection_closed";
-  case CURLE_COULDNT_CONNECT: return "connect";
-  default: return "connection_reset";
-  }
-}
 
 void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
   long proxy = 0;
@@ -381,7 +335,7 @@ void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
              (x->endpoint->proxy && x->result == CURLE_COULDNT_CONNECT)) {
     oai_failure_set(f, OAI_NETWORK, "proxy");
   } else {
-    oai_failure_set(f, OAI_NETWORK, transport_code(x->result));
+    oai_failure_set(f, OAI_NETWORK, oai_easy_code(x->result));
   }
   oai_failure_quote(f, said, key);
 }

@@ -15,6 +15,8 @@ typedef enum oai_body_mode {
 
 /* Once this much waits unread the transfer is paused. */
 enum { OAI_PAUSE_AT = 256 * 1024 };
+/* Pieces that waited are handed out as one up to this size. */
+enum { OAI_MERGE_MAX = 4096 };
 /* What is kept of a body that shows no event, and of an error's body. */
 enum { OAI_HEAD_MAX = 64 * 1024, OAI_ERROR_MAX = 256 * 1024 };
 
@@ -46,6 +48,8 @@ struct oai_exchange {
   oai_sse sse;
   oai_buf body; /* a whole body, or the start of a stream before any event */
   bool transfer_over;
+  unsigned fed_step; /* in which the events that wait came */
+  bool behind;       /* some of them waited through a step */
   CURLcode result;
   int hops; /* redirects followed */
   bool reconnected;

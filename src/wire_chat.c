@@ -16,11 +16,16 @@ bool oai_chat_ok(oai_chat *c, oai_status status) {
   return status == OAI_OK;
 }
 
-static bool is_null(oai_slice v) {
+bool oai_chat_is_null(oai_slice v) {
   return oai_slice_is(v, "null");
 }
 
-/* A string goes to *out; anything else is checked and passed over. */
+oai_scan oai_chat_scan(const oai_chat *c, oai_slice v) {
+  oai_scan s;
+  oai_scan_init(&s, v.p, v.n, c->r->max_depth);
+  return s;
+}
+
 bool oai_chat_string(oai_scan *s, oai_scan_str *out) {
   out->p = NULL;
   out->n = 0;
@@ -40,22 +45,16 @@ void oai_chat_keep(oai_chat *c, oai_extra **list, oai_scope scope,
     c->unrepeatable = true;
 }
 
-static oai_scan sub_scan(const oai_chat *c, oai_slice v) {
-  oai_scan s;
-  oai_scan_init(&s, v.p, v.n, c->r->max_depth);
-  return s;
-}
-
 static void read_whole_message(oai_chat *c, oai_choice *choice,
                                oai_slice message) {
   oai_scan outer = c->s;
-  c->s = sub_scan(c, message);
+  c->s = oai_chat_scan(c, message);
   oai_chat_message(c, choice);
   c->s = outer;
 }
 
 static long read_choice_index(oai_chat *c, oai_slice object) {
-  oai_scan s = sub_scan(c, object);
+  oai_scan s = oai_chat_scan(c, object);
   oai_scan_str key;
   oai_scan_num num;
   char text[24];
@@ -168,7 +167,7 @@ static void read_member(oai_chat *c, const oai_scan_str *key) {
       oai_chat_ok(c, oai_delta_set(&d->model, &str));
   } else if (oai_scan_str_is(key, "error")) {
     oai_slice raw;
-    if (oai_scan_skip(&c->s, &raw) && !is_null(raw) &&
+    if (oai_scan_skip(&c->s, &raw) && !oai_chat_is_null(raw) &&
         !oai_slice_is(raw, "false"))
       c->error = raw;
   } else {

@@ -22,6 +22,9 @@ typedef struct oai_chat {
 
 /* Notes the first failure; true when there is none. */
 bool oai_chat_ok(oai_chat *c, oai_status status);
+bool oai_chat_is_null(oai_slice v);
+/* Reads a value by itself. */
+oai_scan oai_chat_scan(const oai_chat *c, oai_slice v);
 /* A string goes to *out; anything else is checked and passed over. */
 bool oai_chat_string(oai_scan *s, oai_scan_str *out);
 /* Keeps a member that nobody knows. */

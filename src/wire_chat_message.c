@@ -7,20 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_null(oai_slice v) {
-  return oai_slice_is(v, "null");
-}
-
-static oai_scan sub_scan(const oai_chat *c, oai_slice v) {
-  oai_scan s;
-  oai_scan_init(&s, v.p, v.n, c->r->max_depth);
-  return s;
-}
-
 /* Finds one string member of an object; out->p is NULL when there is none. */
 static void find_string(const oai_chat *c, oai_slice object, const char *name,
                         oai_scan_str *out) {
-  oai_scan s = sub_scan(c, object);
+  oai_scan s = oai_chat_scan(c, object);
   oai_scan_str key, value;
   out->p = NULL;
   if (oai_scan_peek(&s) != '{' || !oai_scan_open(&s)) return;
@@ -58,14 +48,14 @@ static void add_reasoning(oai_chat *c, oai_choice *choice,
  * plain string inside an array. */
 static void add_parts(oai_chat *c, oai_choice *choice, oai_slice array,
                       bool thinking) {
-  oai_scan s = sub_scan(c, array);
+  oai_scan s = oai_chat_scan(c, array);
   if (oai_scan_peek(&s) != '[' || !oai_scan_open(&s)) return;
   while (oai_scan_item(&s)) {
     oai_scan_str text, key;
     oai_slice part, inner = {NULL, 0};
     if (!oai_scan_skip(&s, &part)) return;
     find_string(c, part, "text", &text);
-    oai_scan p = sub_scan(c, part);
+    oai_scan p = oai_chat_scan(c, part);
     if (*part.p == '"')
       oai_scan_string(&p, &text);
     else if (*part.p == '{' && oai_scan_open(&p))
@@ -90,7 +80,7 @@ static void add_parts(oai_chat *c, oai_choice *choice, oai_slice array,
  */
 static void add_content(oai_chat *c, oai_choice *choice, oai_slice raw) {
   oai_scan_str str;
-  oai_scan s = sub_scan(c, raw);
+  oai_scan s = oai_chat_scan(c, raw);
   if (raw.p && *raw.p == '[')
     add_parts(c, choice, raw, false);
   else if (raw.p && *raw.p == '"' && oai_scan_string(&s, &str))
@@ -107,7 +97,7 @@ typedef struct reasoning {
 /* reasoning_details: [{"type":"reasoning.text","text":…},
  * {"type":"reasoning.summary","summary":…}] (OpenRouter). */
 static void add_details(oai_chat *c, oai_choice *choice, oai_slice array) {
-  oai_scan s = sub_scan(c, array);
+  oai_scan s = oai_chat_scan(c, array);
   if (!array.p || oai_scan_peek(&s) != '[' || !oai_scan_open(&s)) return;
   while (oai_scan_item(&s)) {
     oai_scan_str text;
@@ -191,7 +181,7 @@ static void read_function(oai_chat *c, fragment *f) {
 /* Members of a call that nobody knows, such as Gemini's extra_content. */
 static void keep_call_extras(oai_chat *c, oai_call *call, oai_slice object) {
   static const char *const known[] = {"id", "index", "function"};
-  oai_scan s = sub_scan(c, object);
+  oai_scan s = oai_chat_scan(c, object);
   oai_scan_str key;
   oai_slice value;
   oai_scan_open(&s);
@@ -199,7 +189,7 @@ static void keep_call_extras(oai_chat *c, oai_call *call, oai_slice object) {
     bool is_known = false;
     for (size_t i = 0; i < 3; i++)
       if (oai_scan_str_is(&key, known[i])) is_known = true;
-    if (is_known || is_null(value)) continue;
+    if (is_known || oai_chat_is_null(value)) continue;
     if (*value.p == '[' || *value.p == '{') c->unrepeatable = true;
     oai_chat_ok(c, oai_delta_extra(&call->extras, OAI_IN_CALL, &key, value));
   }

@@ -4,6 +4,9 @@
 
 local M = {}
 
+--- The folder of these files, as chunks name it.
+local HERE = debug.getinfo(1, "S").source:match "^(.*)errors%.lua$" or "@oaichat"
+
 --- What each kind means, in our own words.
 local SENTENCES = {
   authentication = "the server refused the API key",
@@ -123,6 +126,18 @@ end
 function M.fail(fields)
   local err = getmetatable(fields) == Error and fields or M.new(fields)
   return nil, err.message, err
+end
+
+--- Raises, for misuse; the place named is the first that is not in this library.
+--- @param text string
+function M.misuse(text)
+  local level = 2
+  local frame = debug.getinfo(level, "S")
+  while frame and (frame.what == "C" or frame.source:sub(1, #HERE) == HERE) do
+    level = level + 1
+    frame = debug.getinfo(level, "S")
+  end
+  error(text, frame and level or 0)
 end
 
 --- @return boolean

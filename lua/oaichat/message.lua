@@ -4,6 +4,7 @@
 -- fields, marks. This file checks and copies; it sends nothing.
 
 local core = require "oaichat.core"
+local errors = require "oaichat.errors"
 
 local M = {}
 
@@ -33,7 +34,7 @@ end
 -- Types that no encoder takes pass: the encoder refuses them with their path.
 local function check_content(content, where)
   if type(content) == "number" or type(content) == "boolean" then
-    error(("%s.content: string or list of parts expected, got %s"):format(where, type(content)), 0)
+    errors.misuse(("%s.content: string or list of parts expected, got %s"):format(where, type(content)))
   end
 end
 
@@ -42,18 +43,18 @@ end
 --- @param where string names the place in the error
 function M.check(value, where)
   if type(value) ~= "table" then
-    error(("%s: message expected, got %s"):format(where, type(value)), 0)
+    errors.misuse(("%s: message expected, got %s"):format(where, type(value)))
   end
   if not M.ROLES[value.role] then
-    error(("%s.role: %s is no role (system, developer, user, assistant, tool)")
-      :format(where, tostring(value.role)), 0)
+    errors.misuse(("%s.role: %s is no role (system, developer, user, assistant, tool)")
+      :format(where, tostring(value.role)))
   end
   if value.content ~= nil then check_content(value.content, where) end
   if value.content == nil and value.role ~= "assistant" then
-    error(("%s.content is missing"):format(where), 0)
+    errors.misuse(("%s.content is missing"):format(where))
   end
   if value.role == "tool" and type(value.tool_call_id) ~= "string" then
-    error(("%s.tool_call_id is missing"):format(where), 0)
+    errors.misuse(("%s.tool_call_id is missing"):format(where))
   end
 end
 
@@ -66,14 +67,14 @@ function M.from_input(input)
   if input == nil then return {} end
   if type(input) == "string" then return { { role = "user", content = input } } end
   if type(input) ~= "table" then
-    error(("input: string, message or list expected, got %s"):format(type(input)), 0)
+    errors.misuse(("input: string, message or list expected, got %s"):format(type(input)))
   end
   local own = M.copy(input)
   if own.role ~= nil then
     M.check(own, "input")
     return { own }
   end
-  if not is_list(own) then error("input: an empty table is no message", 0) end
+  if not is_list(own) then errors.misuse("input: an empty table is no message") end
   if type(own[1]) == "table" and own[1].role ~= nil then
     for i, item in ipairs(own) do M.check(item, ("input[%d]"):format(i)) end
     return own
@@ -82,7 +83,7 @@ function M.from_input(input)
     if type(part) == "string" then
       own[i] = { type = "text", text = part }
     elseif type(part) ~= "table" or not PART_TYPES[part.type] then
-      error(("input[%d]: a content part has type text, image_url, input_audio or file"):format(i), 0)
+      errors.misuse(("input[%d]: a content part has type text, image_url, input_audio or file"):format(i))
     end
   end
   return { { role = "user", content = own } }

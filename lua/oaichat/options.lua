@@ -1,6 +1,8 @@
 --- options: checks the names and types of options. A wrong name or type is
 --- misuse and raises; a bad value of the right type is a config error, a value.
 
+local errors = require "oaichat.errors"
+
 local M = {}
 
 local function distance(a, b)
@@ -46,16 +48,16 @@ function M.check(options, known, where)
     local rule = known[name]
     if rule == nil then
       local hint = type(name) == "string" and nearest(name, known)
-      error(("unknown option %s%s%s"):format(where, tostring(name),
-        hint and (" (did you mean %s%s?)"):format(where, hint) or ""), 0)
+      errors.misuse(("unknown option %s%s%s"):format(where, tostring(name),
+        hint and (" (did you mean %s%s?)"):format(where, hint) or ""))
     end
     if type(rule) == "table" then
       if type(value) ~= "table" then
-        error(("%s%s: table expected, got %s"):format(where, name, type(value)), 0)
+        errors.misuse(("%s%s: table expected, got %s"):format(where, name, type(value)))
       end
       M.check(value, rule, where .. name .. ".")
     elseif not has_type(value, rule) then
-      error(("%s%s: %s expected, got %s"):format(where, name, rule:gsub("|", " or "), type(value)), 0)
+      errors.misuse(("%s%s: %s expected, got %s"):format(where, name, rule:gsub("|", " or "), type(value)))
     end
   end
 end

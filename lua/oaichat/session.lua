@@ -68,9 +68,9 @@ end
 
 local function check_params(params, wire)
   for name in pairs(params or {}) do
-    if type(name) ~= "string" then error("params: names must be strings", 0) end
+    if type(name) ~= "string" then errors.misuse("params: names must be strings") end
     if wire.reserved(name) then
-      error(("params.%s is set by the session; use the option of that name"):format(name), 0)
+      errors.misuse(("params.%s is set by the session; use the option of that name"):format(name))
     end
   end
 end
@@ -95,9 +95,9 @@ end
 --- @return oaichat.Error|nil err kind "config"
 function M.new(opts, wire)
   opts = opts or {}
-  if type(opts) ~= "table" then error("options: table expected, got " .. type(opts), 2) end
+  if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, NEW)
-  if opts.api_key == true then error("api_key: string or false expected", 2) end
+  if opts.api_key == true then errors.misuse("api_key: string or false expected") end
   check_params(opts.params, wire)
   local wrong = bad_value(opts)
   if wrong then return config(wrong) end
@@ -117,6 +117,7 @@ function M.new(opts, wire)
     _log = opts.log, _hooks = opts.hooks, _engine = engine, _ca_file = opts.ca_file,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
+  for i, one in ipairs(opts.messages or {}) do message.check(one, ("messages[%d]"):format(i)) end
   if opts.messages and next(opts.messages) ~= nil then session:append(opts.messages) end
   return session
 end
@@ -147,7 +148,7 @@ end
 --- @return table[] removed messages, in order
 function Session:rewind(n)
   n = n or 1
-  if type(n) ~= "number" or n < 0 then error("rewind: a count expected", 2) end
+  if type(n) ~= "number" or n < 0 then errors.misuse("rewind: a count expected") end
   self:_interrupt()
   local at = #self._messages + 1
   while n > 0 and at > 1 do
@@ -184,10 +185,10 @@ end
 -- A new turn ends the unread stream of the last one; one that somebody waits for
 -- must not be overtaken, or the history would have it in the wrong place.
 function Session:_interrupt()
-  if self._sending then error("session is busy: an answer is being waited for", 3) end
+  if self._sending then errors.misuse("session is busy: an answer is being waited for") end
   local last = self._stream
   if not last then return end
-  if last._waiting then error("session is busy: a stream of it is being read", 3) end
+  if last._waiting then errors.misuse("session is busy: a stream of it is being read") end
   last:cancel()
   self._stream = nil
 end
@@ -252,18 +253,18 @@ end
 -- Starts a turn: call, err, settle function.
 local function begin(session, input, opts, streaming)
   opts = opts or {}
-  if type(opts) ~= "table" then error("options: table expected, got " .. type(opts), 3) end
+  if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, SEND)
-  if not streaming and (opts.on_event or opts.on_done) then error("on_event and on_done belong to stream", 3) end
+  if not streaming and (opts.on_event or opts.on_done) then errors.misuse("on_event and on_done belong to stream") end
   check_params(opts.params, session._wire)
   local own = message.from_input(input)
   session:_interrupt()
   local current = task.current()
   if current and current.scheduler ~= session._engine then
-    error("this session belongs to another engine than the task that uses it", 3)
+    errors.misuse("this session belongs to another engine than the task that uses it")
   end
   local talk, added = conversation(session, own)
-  if not talk.messages[1] then error("there is nothing to send: the conversation is empty", 3) end
+  if not talk.messages[1] then errors.misuse("there is nothing to send: the conversation is empty") end
   local keep = opts.keep_partial
   if keep == nil then keep = session._keep_partial end
   local function finish(reply, err) return settle(session, added, keep, reply, err) end

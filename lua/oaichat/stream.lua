@@ -21,7 +21,7 @@ Stream.__name = "oaichat.Stream"
 local function choose(stream, view)
   if stream._view == view then return end
   if stream._view then
-    error(("this stream is read by %s; a view cannot be changed"):format(stream._view), 3)
+    errors.misuse(("this stream is read by %s; a view cannot be changed"):format(stream._view))
   end
   stream._view = view
 end
@@ -39,7 +39,7 @@ end
 
 -- Calls what may wait. The stream is busy meanwhile, and no longer when it raised.
 local function await(stream, method)
-  if stream._waiting then error("this stream is being read elsewhere", 3) end
+  if stream._waiting then errors.misuse("this stream is being read elsewhere") end
   local call, current = stream._call, task.current()
   if current and current._told and not call.exchange:ready() then
     stream:cancel()
@@ -91,7 +91,7 @@ function Stream:__call()
   local exchange = self._exchange
   local text = exchange and exchange:text()
   if text then return text, self end
-  if FOR_CANNOT_YIELD and wait.parks() then error("in a task of this Lua, use stream:next()", 2) end
+  if FOR_CANNOT_YIELD and wait.parks() then errors.misuse("in a task of this Lua, use stream:next()") end
   local _, err
   text, _, err = self:next()
   if err then error(err, 0) end

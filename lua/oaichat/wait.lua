@@ -5,6 +5,7 @@
 -- is called from the wait so that client and server share one thread.
 
 local core = require "oaichat.core"
+local errors = require "oaichat.errors"
 
 local M = {}
 
@@ -87,7 +88,7 @@ end
 
 local function refuse()
   local host = hosts[#hosts]
-  if host then error(("would block the host (%s): use chat.spawn or on_done"):format(host[1]), 0) end
+  if host then errors.misuse(("would block the host (%s): use chat.spawn or on_done"):format(host[1])) end
 end
 
 -- The scheduler that the running coroutine belongs to.

@@ -9,6 +9,7 @@
 -- serves descriptors below 1024 only: LuaSocket's limit.
 
 local core = require "oaichat.core"
+local errors = require "oaichat.errors"
 local copas = require "copas"
 local scheduler = require "oaichat.loop.scheduler"
 
@@ -86,7 +87,7 @@ end
 function M.attach(opts)
   opts = opts or {}
   local engine = opts.engine or scheduler.default()
-  if not engine:fd() then error("attach: copas needs a descriptor, and this platform has none for the engine", 2) end
+  if not engine:fd() then errors.misuse("attach: copas needs a descriptor, and this platform has none for the engine") end
   local self = setmetatable({
     engine = engine, budget = opts.budget or 0.005, attached = true, idle = core.engine(true),
     bell = setmetatable({ fd = engine:fd(), rung = false }, Bell),

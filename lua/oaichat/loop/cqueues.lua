@@ -7,6 +7,7 @@
 
 local condition = require "cqueues.condition"
 local cqueues = require "cqueues"
+local errors = require "oaichat.errors"
 local scheduler = require "oaichat.loop.scheduler"
 local wait = require "oaichat.wait"
 
@@ -83,7 +84,7 @@ end
 function M.attach(cq, opts)
   opts = opts or {}
   cq = cq or cqueues.running()
-  if not cq then error("attach: a cqueues controller expected", 2) end
+  if not cq then errors.misuse("attach: a cqueues controller expected") end
   local engine = opts.engine or scheduler.default()
   local self = setmetatable({
     cq = cq, engine = engine, fd = engine:fd(), budget = opts.budget or 0.005, attached = true,

@@ -9,6 +9,7 @@
 --
 -- Tried with nginx 1.22 and ngx_http_lua 0.10.23 as a prototype; the spec plays ngx.
 
+local errors = require "oaichat.errors"
 local scheduler = require "oaichat.loop.scheduler"
 local wait = require "oaichat.wait"
 
@@ -60,7 +61,7 @@ end
 --- @return oaichat.loop.Ngx handle
 function M.attach(opts)
   opts = opts or {}
-  local ngx = opts.ngx or rawget(_G, "ngx") or error("attach: this is not nginx", 2)
+  local ngx = opts.ngx or rawget(_G, "ngx") or errors.misuse("attach: this is not nginx")
   local engine = opts.engine or scheduler.default()
   local self = setmetatable({ engine = engine, ngx = ngx, period = opts.period or PERIOD, attached = true }, Handle)
   self.forget = wait.register {

@@ -42,7 +42,7 @@ end
 --- @param fn function
 --- @return oaichat.Task
 function Scheduler:spawn(fn, ...)
-  if type(fn) ~= "function" then error("spawn: function expected, got " .. type(fn), 2) end
+  if type(fn) ~= "function" then errors.misuse("spawn: function expected, got " .. type(fn)) end
   self._names = self._names + 1
   local where = debug.getinfo(fn, "S")
   local name = ("#%d (%s:%d)"):format(self._names, where.short_src, where.linedefined)
@@ -68,12 +68,15 @@ function Scheduler:_report(task)
   if handler then pcall(handler, err, task) else io.stderr:write("oaichat: ", tostring(err), "\n") end
 end
 
--- Calls the function or resumes the task that waits for an id.
+-- Calls the function or resumes the task that waits for an id; gives what the
+-- function raised.
 local function hand_out(id)
   local waiter = waiters[id]
   if not waiter then return end
   waiters[id] = nil
-  if type(waiter) == "function" then waiter() else task_of.resume(waiter) end
+  if type(waiter) ~= "function" then return task_of.resume(waiter) end
+  local ok, why = pcall(waiter)
+  if not ok then return why end
 end
 
 -- Everything that can go on now, fairly, until the budget is spent.
@@ -85,7 +88,7 @@ function Scheduler:_dispatch()
     self._poke:close()
     self._poke = nil
   end
-  local at = 1
+  local at, raised = 1, nil
   repeat
     while queue[at] and not engine:spent() do
       local task = queue[at]
@@ -94,13 +97,14 @@ function Scheduler:_dispatch()
       if not task._done then task_of.resume(task) end
     end
     local id = not engine:spent() and engine:pop()
-    if id then hand_out(id) end
+    if id then raised = hand_out(id) or raised end
   until not id and (not queue[at] or engine:spent())
   local rest = {}
   for i = at, #queue do rest[#rest + 1] = queue[i] end
   self._queue = rest
   self._dispatching = false
   if rest[1] then self._poke = self._poke or engine:timer(0) end
+  if raised then error(raised, 0) end
 end
 
 --- Does what is due and hands out what came; never sleeps. With a budget (seconds)
@@ -149,7 +153,7 @@ end
 -- One round of a loop of ours: step, and sleep when nothing else can be done. With
 -- `wanted` (tasks), not once one of them has ended.
 function Scheduler:_turn(wanted)
-  if self._dispatching then error("a callback or a coroutine inside a task cannot wait for tasks", 3) end
+  if self._dispatching then errors.misuse("a callback or a coroutine inside a task cannot wait for tasks") end
   self:step()
   if wanted and any_done(wanted) or self:pending() == 0 or self._queue[1] then return true end
   if self._count > 0 and self._waiting == 0 and self._streams == 0 then
@@ -169,7 +173,7 @@ end
 --- @return boolean|nil ok, string|nil message, oaichat.Error|nil err a deadlock, or the
 ---   first error of a task that nobody waited for
 function Scheduler:run()
-  if M.current() then error("chat.run must not be called in a task", 2) end
+  if M.current() then errors.misuse("chat.run must not be called in a task") end
   self._errors = {}
   local why
   while self:pending() > 0 and not why do
@@ -229,7 +233,7 @@ end
 --- @param functions function[]
 --- @return any ... the winner's values; nil, message, err of the last when all failed
 function Scheduler:race(functions)
-  if not functions[1] then error("race: at least one function expected", 2) end
+  if not functions[1] then errors.misuse("race: at least one function expected") end
   local running, winner, last = {}, nil, nil
   for i, fn in ipairs(functions) do
     running[i] = self:spawn(fn)

@@ -129,7 +129,7 @@ end
 function Task:wait()
   self._observed = true
   local current = M.current()
-  if current == self then error("a task cannot wait for itself", 2) end
+  if current == self then errors.misuse("a task cannot wait for itself") end
   while not self._done do
     if current then
       if M.check(current) then return errors.fail { kind = "canceled", code = "canceled" } end

@@ -1,0 +1,17 @@
+/* easy: what every easy handle of ours has in common, and the words for what
+ * libcurl reports. Level 1: knows curl and platform. */
+#ifndef OAI_EASY_H
+#define OAI_EASY_H
+
+#include <curl/curl.h>
+
+/* No signals, sockets closed on exec, keep-alive, a cancel that waits for no
+ * resolver. `ours` is the deadline of who calls; libcurl's comes after it. */
+void oai_easy_basics(CURL *easy, double ours);
+/* The CA file, or libcurl's own with its directory left out. */
+void oai_easy_trust(CURL *easy, const char *ca_file);
+/* Of a connection that did not come about: dns, proxy, tls, connect,
+ * connection_closed, connection_reset. */
+const char *oai_easy_code(CURLcode result);
+
+#endif

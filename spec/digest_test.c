@@ -1,4 +1,5 @@
-/* digest against the vectors of RFC 4648, section 10. */
+/* digest against the vectors of RFC 4648 (section 10), FIPS 180-4 and RFC 4231.
+ */
 #include "../src/digest.h"
 #include "support/test.h"
 
@@ -8,6 +9,59 @@ static bool is(const char *p, size_t n, const char *want) {
   bool ok = CHECK_EQ_MEM(out, oai_base64_size(n), want, strlen(want));
   free(out);
   return ok;
+}
+
+static void hex(char *out, const unsigned char *in) {
+  for (int i = 0; i < OAI_SHA256_SIZE; i++) sprintf(out + 2 * i, "%02x", in[i]);
+}
+
+static void sha_is(const char *p, size_t n, const char *want) {
+  unsigned char out[OAI_SHA256_SIZE];
+  char text[2 * OAI_SHA256_SIZE + 1];
+  oai_sha256(out, p, n);
+  hex(text, out);
+  CHECK_EQ_MEM(text, 64, want, 64);
+}
+
+static void hmac_is(const char *key, size_t key_n, const char *p,
+                    const char *want) {
+  unsigned char out[OAI_SHA256_SIZE];
+  char text[2 * OAI_SHA256_SIZE + 1];
+  oai_hmac_sha256(out, key, key_n, p, strlen(p));
+  hex(text, out);
+  CHECK_EQ_MEM(text, 64, want, 64);
+}
+
+static void test_sha256(void) {
+  char million[1000];
+  TEST("SHA-256 of the standard's examples");
+  sha_is("", 0,
+         "e3b0c44298fc1c149afbf4c8996fb924"
+         "27ae41e4649b934ca495991b7852b855");
+  sha_is("abc", 3,
+         "ba7816bf8f01cfea414140de5dae2223"
+         "b00361a396177a9cb410ff61f20015ad");
+  sha_is("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56,
+         "248d6a61d20638b8e5c026930c3e6039"
+         "a33ce45964ff2167f6ecedd419db06c1");
+  TEST("SHA-256 at each length around a block");
+  memset(million, 'a', sizeof million);
+  sha_is(million, 64,
+         "ffe054fe7ae0cb6dc65c3af9b61d5209"
+         "f439851db43d0ba5997337df154668eb");
+  sha_is(million, 1000,
+         "41edece42d63e8d9bf515a9ba6932e1c"
+         "20cbc9f5a5d134645adb5db1b9737ea3");
+  TEST("HMAC-SHA-256 of RFC 4231");
+  hmac_is("Jefe", 4, "what do ya want for nothing?",
+          "5bdcc146bf60754e6a042426089575c7"
+          "5a003f089d2739839dec58b964ec3843");
+  char key[131];
+  memset(key, 0xaa, sizeof key);
+  hmac_is(key, sizeof key,
+          "Test Using Larger Than Block-Size Key - Hash Key First",
+          "60e431591ee0b67f0d8a26aacbf5b77f"
+          "8e0bc6213728c5140546040f0ee37f54");
 }
 
 int main(void) {
@@ -32,5 +86,6 @@ int main(void) {
   CHECK_EQ_INT(oai_base64_size(1), 4);
   CHECK_EQ_INT(oai_base64_size(3), 4);
   CHECK_EQ_INT(oai_base64_size(4), 8);
+  test_sha256();
   return test_report();
 }

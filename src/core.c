@@ -7,6 +7,7 @@
 #include "pollset.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <string.h>
 
 #if defined(_WIN32)
@@ -154,7 +155,21 @@ static int core_base64(lua_State *L) {
   return 1;
 }
 
+/* sha256(bytes) -> 64 hexadecimal digits (FIPS 180-4) */
+static int core_sha256(lua_State *L) {
+  size_t n;
+  const char *p = luaL_checklstring(L, 1, &n);
+  unsigned char sum[OAI_SHA256_SIZE];
+  char text[2 * OAI_SHA256_SIZE + 1];
+  oai_sha256(sum, p, n);
+  for (int i = 0; i < OAI_SHA256_SIZE; i++)
+    sprintf(text + 2 * i, "%02x", sum[i]);
+  lua_pushlstring(L, text, 2 * OAI_SHA256_SIZE);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {{"base64", core_base64},
+                                     {"sha256", core_sha256},
                                      {"live", core_live},
                                      {"now", core_now},
                                      {"isatty", core_isatty},

@@ -66,6 +66,14 @@ static int timer_wait(lua_State *L) {
   return timer_ready(L);
 }
 
+/* timer:fire(): its time has come now */
+static int timer_fire(lua_State *L) {
+  oai_core_timer *t = check(L);
+  oai_engine_timer_clear(t->engine, &t->timer);
+  oai_engine_mark(t->engine, &t->waitable, true);
+  return 0;
+}
+
 static int timer_close(lua_State *L) {
   oai_core_timer *t = oai_box_take(L, 1, OAI_TIMER);
   if (!t) return 0;
@@ -79,11 +87,9 @@ static int timer_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {{"id", timer_id},
-                                   {"ready", timer_ready},
-                                   {"wait", timer_wait},
-                                   {"close", timer_close},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"id", timer_id},     {"ready", timer_ready}, {"wait", timer_wait},
+    {"fire", timer_fire}, {"close", timer_close}, {NULL, NULL}};
 
 void oai_open_timer(lua_State *L) {
   oai_class(L, OAI_TIMER, methods, timer_close);

@@ -1,6 +1,9 @@
 /* digest: see digest.h. */
 #include "digest.h"
 
+#include <stdint.h>
+#include <string.h>
+
 size_t oai_base64_size(size_t n) {
   return (n + 2) / 3 * 4;
 }
@@ -20,4 +23,115 @@ void oai_base64(char *out, const char *p, size_t n) {
   *out++ = digits[(in[0] & 3) << 4 | (n > 1 ? in[1] >> 4 : 0)];
   *out++ = n > 1 ? digits[(in[1] & 15) << 2] : '=';
   *out++ = '=';
+}
+
+/* ---- SHA-256 ------------------------------------------------------------ */
+
+typedef struct sha256 {
+  uint32_t h[8];
+  unsigned char block[64];
+  uint64_t n; /* bytes so far */
+} sha256;
+
+static uint32_t rotate(uint32_t x, int n) {
+  return x >> n | x << (32 - n);
+}
+
+static void mix(uint32_t h[8], const uint32_t w[64]) {
+  static const uint32_t k[64] = {
+      0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1,
+      0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3,
+      0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786,
+      0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+      0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
+      0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13,
+      0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b,
+      0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+      0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a,
+      0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
+      0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+  uint32_t s[8];
+  memcpy(s, h, sizeof s);
+  for (int i = 0; i < 64; i++) {
+    uint32_t e = s[4], a = s[0];
+    uint32_t t1 = s[7] + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) +
+                  ((e & s[5]) ^ (~e & s[6])) + k[i] + w[i];
+    uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) +
+                  ((a & s[1]) ^ (a & s[2]) ^ (s[1] & s[2]));
+    memmove(s + 1, s, 7 * sizeof *s);
+    s[4] += t1;
+    s[0] = t1 + t2;
+  }
+  for (int i = 0; i < 8; i++) h[i] += s[i];
+}
+
+static void take_block(uint32_t h[8], const unsigned char *p) {
+  uint32_t w[64];
+  for (int i = 0; i < 16; i++, p += 4)
+    w[i] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 |
+           p[3];
+  for (int i = 16; i < 64; i++) {
+    uint32_t a = w[i - 15], b = w[i - 2];
+    w[i] = w[i - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[i - 7] +
+           (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+  }
+  mix(h, w);
+}
+
+static void sha256_start(sha256 *s) {
+  static const uint32_t first[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372,
+                                    0xa54ff53a, 0x510e527f, 0x9b05688c,
+                                    0x1f83d9ab, 0x5be0cd19};
+  memcpy(s->h, first, sizeof first);
+  s->n = 0;
+}
+
+static void sha256_add(sha256 *s, const void *bytes, size_t n) {
+  const unsigned char *p = bytes;
+  while (n) {
+    size_t at = s->n % 64, room = 64 - at < n ? 64 - at : n;
+    memcpy(s->block + at, p, room);
+    s->n += room;
+    p += room;
+    n -= room;
+    if (s->n % 64 == 0) take_block(s->h, s->block);
+  }
+}
+
+static void sha256_end(sha256 *s, unsigned char out[OAI_SHA256_SIZE]) {
+  static const unsigned char pad[64] = {0x80};
+  unsigned char length[8];
+  uint64_t bits = s->n * 8;
+  for (int i = 0; i < 8; i++) length[i] = (unsigned char)(bits >> (56 - 8 * i));
+  sha256_add(s, pad, 1 + (119 - s->n % 64) % 64);
+  sha256_add(s, length, sizeof length);
+  for (int i = 0; i < OAI_SHA256_SIZE; i++)
+    out[i] = (unsigned char)(s->h[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void oai_sha256(unsigned char out[OAI_SHA256_SIZE], const char *p, size_t n) {
+  sha256 s;
+  sha256_start(&s);
+  if (n) sha256_add(&s, p, n);
+  sha256_end(&s, out);
+}
+
+void oai_hmac_sha256(unsigned char out[OAI_SHA256_SIZE], const char *key,
+                     size_t key_n, const char *p, size_t n) {
+  unsigned char pad[64] = {0}, inner[OAI_SHA256_SIZE];
+  sha256 s;
+  if (key_n > sizeof pad)
+    oai_sha256(pad, key, key_n);
+  else if (key_n)
+    memcpy(pad, key, key_n);
+  for (size_t i = 0; i < sizeof pad; i++) pad[i] ^= 0x36;
+  sha256_start(&s);
+  sha256_add(&s, pad, sizeof pad);
+  if (n) sha256_add(&s, p, n);
+  sha256_end(&s, inner);
+  for (size_t i = 0; i < sizeof pad; i++) pad[i] ^= 0x36 ^ 0x5c;
+  sha256_start(&s);
+  sha256_add(&s, pad, sizeof pad);
+  sha256_add(&s, inner, sizeof inner);
+  sha256_end(&s, out);
 }

@@ -1,12 +1,19 @@
-/* digest: base64 (RFC 4648, section 4). Level 0: pure functions. */
+/* digest: base64 (RFC 4648, section 4), SHA-256 (FIPS 180-4) and its HMAC (RFC
+ * 2104). Level 0: pure functions. */
 #ifndef OAI_DIGEST_H
 #define OAI_DIGEST_H
 
 #include <stddef.h>
 
+enum { OAI_SHA256_SIZE = 32 };
+
 /* Bytes that n bytes become. */
 size_t oai_base64_size(size_t n);
 /* Writes oai_base64_size(n) bytes, padded, not NUL-terminated. */
 void oai_base64(char *out, const char *p, size_t n);
+
+void oai_sha256(unsigned char out[OAI_SHA256_SIZE], const char *p, size_t n);
+void oai_hmac_sha256(unsigned char out[OAI_SHA256_SIZE], const char *key,
+                     size_t key_n, const char *p, size_t n);
 
 #endif

@@ -50,6 +50,11 @@ function core.isatty(fd) end
 ---@return string
 function core.base64(bytes) end
 
+--- SHA-256 (FIPS 180-4) as 64 hexadecimal digits.
+--- @param bytes string
+--- @return string
+function core.sha256(bytes) end
+
 ---@return string curl, string|nil tls versions in use
 function core.curl_version() end
 
@@ -178,6 +183,8 @@ function Timer:ready() end
 ---@param seconds? number
 ---@return boolean ready
 function Timer:wait(seconds) end
+--- Its time has come now.
+function Timer:fire() end
 function Timer:close() end
 
 ---@class oaichat.core.Sse

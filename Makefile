@@ -70,7 +70,7 @@ CORE      := $(OUT)/oaichat/core.so
 LUA_FILES := $(shell find lua -name '*.lua' -not -path '*/meta/*' 2>/dev/null)
 META      := $(shell find lua -path '*/meta/*.lua' 2>/dev/null)
 
-# The C tests: pure C, always under the sanitizers, never with Lua.
+# The C tests: pure C, always under the sanitizers; torture_lua alone has Lua, 5.4.
 TESTS   := $(patsubst spec/%_test.c,build-asan/c/%_test,$(wildcard spec/*_test.c))
 PURE    := $(filter-out src/core.c src/core_%.c,$(SOURCES))
 PURE_OBJECTS := $(PURE:src/%.c=build-asan/c/obj/%.o)
@@ -193,6 +193,14 @@ build-asan/c/%_test: spec/%_test.c $(PURE_OBJECTS)
 	$(say) '  CC    $@'
 	$(Q)$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(PURE_OBJECTS) $(LDFLAGS) $(LIBS)
 
+FACE_OBJECTS := $(patsubst src/%.c,build-asan/c/obj/%.o,$(filter-out $(PURE),$(SOURCES)))
+$(FACE_OBJECTS) build-asan/c/torture_lua_test: C_FLAGS += $(shell \
+  PKG_CONFIG='$(PKG_CONFIG)' sh scripts/luaflags.sh lua5.4 5.4)
+build-asan/c/torture_lua_test: $(FACE_OBJECTS)
+build-asan/c/torture_lua_test: PURE_OBJECTS += $(FACE_OBJECTS)
+build-asan/c/torture_lua_test: LIBS += $(or $(shell $(PKG_CONFIG) --libs lua5.4 \
+  2>/dev/null),-llua5.4)
+
 build-asan/c/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(say) '  CC    $@'
@@ -227,4 +235,4 @@ picture: ## docs/demo.svg, recorded from a real run of the demo
 clean: ## Removes what was built
 	rm -rf build build-asan build-portable lua/oaichat/core.so oaichat src/*.o
 
--include $(OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(TESTS:=.d)
+-include $(OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(FACE_OBJECTS:.o=.d) $(TESTS:=.d)

@@ -124,6 +124,8 @@ servers)
   need_servers
   ;;
 hosts) # what scripts/hosts.sh runs in
+  need_servers
+  has curl || lack curl curl
   has nvim || lack Neovim neovim
   has love || lack LÖVE love
   has xvfb-run || lack xvfb-run xvfb xauth

@@ -58,6 +58,7 @@ export HOSTS_URL
 lua54 '1,000 streams' spec/hosts/many.lua
 lua54 'memory' spec/hosts/memory.lua
 lua54 'a burst' spec/hosts/burst.lua
+prove 'a burst, fresh TLS connections' env HOSTS_TLS=1 LUA_CPATH="$cpath54" lua5.4 spec/hosts/burst.lua
 for host in plain tick luv cqueues; do
   lua54 "cancel, $host" "spec/hosts/cancel.lua $host"
 done
@@ -70,6 +71,13 @@ prove 'a cqueues server' env LUA_CPATH="$cpath54" \
   lua5.4 spec/hosts/cqueues.lua
 prove 'Neovim' env LUA_CPATH="$cpath51" \
   nvim --headless -u NONE -i NONE -c 'luafile spec/hosts/nvim.lua'
+prove 'Neovim, fresh TLS connections' env HOSTS_TLS=1 LUA_CPATH="$cpath51" \
+  nvim --headless -u NONE -i NONE -c 'luafile spec/hosts/nvim.lua'
+if [ -e build/ngx ] || command -v apt-get >/dev/null; then
+  prove 'nginx' env LUA_CPATH="$cpath54" sh spec/hosts/ngx.sh "$work" "$cpath51"
+else
+  printf '\n== nginx: skipped: its Lua module is fetched by apt-get\n'
+fi
 prove 'LOVE' env LUA_CPATH="$cpath51" xvfb-run -a love spec/hosts/love
 
 threads() { # output, flags...

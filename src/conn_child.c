@@ -59,10 +59,8 @@ static bool reap(oai_child *k) {
 static void go_on(oai_child *k, double now) {
   double at = now + k->pause;
   if (at > k->deadline && k->stage != KILLED) at = k->deadline;
-  /* The engine may have no memory for a first timer, never for one that has
-   * just fired; a child that cannot be watched ends now. */
-  if (oai_engine_timer(k->engine, &k->timer, at)) return;
-  kill(k->pid, SIGKILL);
+  /* it has its place in the heap since the start: no memory is needed */
+  oai_engine_timer(k->engine, &k->timer, at);
 }
 
 static void ask_to_end(oai_child *k, stage next) {
@@ -206,7 +204,7 @@ static bool child_finish(oai_conn *c) {
   drop(c, &c->watch);
   ask_to_end(c->child, ASKED);
   /* also one that is reaped already ends in a later step, by its timer */
-  if (!c->child->timer.slot)
+  if (!c->child->timer.slot || c->child->timer.at == HUGE_VAL)
     oai_engine_timer(c->engine, &c->child->timer, oai_now());
   return false;
 }
@@ -340,11 +338,14 @@ static oai_conn *new_child(oai_engine *e, const oai_spawn_options *o) {
   c->err_max = o->stderr_cap ? o->stderr_cap : STDERR_CAP;
   oai_buf_init(&c->err, 2 * c->err_max + PIECE);
   oai_child *k = c->child = calloc(1, sizeof *k);
-  if (!k) {
+  /* set, for never: its place in the heap is what the end will need */
+  if (k) k->timer.fire = fire;
+  if (!k || !oai_engine_timer(e, &k->timer, HUGE_VAL)) {
+    free(k);
+    c->child = NULL;
     oai_conn_free(c);
     return NULL;
   }
-  k->timer.fire = fire;
   k->engine = e;
   k->conn = c;
   k->grace = o->grace > 0 ? o->grace : GRACE;

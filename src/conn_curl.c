@@ -135,7 +135,11 @@ static void connected(oai_conn *c) {
 static void drive(oai_conn *c, curl_socket_t fd, int what) {
   int running, left;
   CURLMsg *m;
-  curl_multi_socket_action(c->multi, fd, what, &running);
+  if (curl_multi_socket_action(c->multi, fd, what, &running) != CURLM_OK) {
+    oai_conn_fail(c, OAI_NOMEM, "memory", NULL);
+    oai_conn_changed(c);
+    return;
+  }
   while ((m = curl_multi_info_read(c->multi, &left)))
     if (m->msg == CURLMSG_DONE) break;
   if (!m) return;

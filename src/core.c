@@ -5,6 +5,7 @@
 #include "digest.h"
 #include "platform.h"
 #include "pollset.h"
+#include "utf8.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -91,10 +92,8 @@ static int box_tostring(lua_State *L) {
 
 void oai_class(lua_State *L, const char *class_name, const luaL_Reg *methods,
                lua_CFunction close) {
-  if (!luaL_newmetatable(L, class_name)) {
-    lua_pop(L, 1);
-    return;
-  }
+  /* filled also when it is there: memory may have failed half way, once */
+  luaL_newmetatable(L, class_name);
   oai_setfuncs(L, methods);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
@@ -168,8 +167,27 @@ static int core_sha256(lua_State *L) {
   return 1;
 }
 
+/* utf8_repair(bytes) -> text: what is not UTF-8 becomes U+FFFD */
+static int core_utf8_repair(lua_State *L) {
+  size_t n;
+  const char *p = luaL_checklstring(L, 1, &n);
+  oai_buf out;
+  lua_settop(L, 1);
+  if (oai_utf8_valid(p, n) == n) return 1;
+  char *room = lua_newuserdata(L, 3 * n); /* nothing may raise with out held */
+  oai_buf_init(&out, 3 * n);
+  bool ok = oai_utf8_repair(&out, p, n) == OAI_BUF_OK;
+  size_t size = out.n;
+  if (ok) memcpy(room, out.p, size);
+  oai_buf_free(&out);
+  if (!ok) return luaL_error(L, "not enough memory");
+  lua_pushlstring(L, room, size);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {{"base64", core_base64},
                                      {"sha256", core_sha256},
+                                     {"utf8_repair", core_utf8_repair},
                                      {"live", core_live},
                                      {"now", core_now},
                                      {"isatty", core_isatty},
@@ -203,5 +221,6 @@ int luaopen_oaichat_core(lua_State *L) {
   oai_open_json(L);
   oai_open_listen(L);
   oai_open_conn(L);
+  oai_open_regex(L);
   return 1;
 }

@@ -156,6 +156,7 @@ static const char *take_parts(oai_endpoint *e, CURLU *u) {
     e->origin = origin_of(u);
     e->https = strcmp(scheme, "https") == 0;
     e->loopback = is_loopback(host);
+    e->literal = *host == '[' || !host[strspn(host, "0123456789.")];
     curl_free(base);
     if (!e->base || !e->query || !e->origin) wrong = no_memory;
   }
@@ -204,8 +205,11 @@ const char *oai_endpoint_set_key(oai_endpoint *e, const char *key, size_t n) {
     if ((unsigned char)key[i] <= 0x20 || (unsigned char)key[i] >= 0x7F)
       return "api_key has a blank, a control character or a byte above 126";
   e->key.n = 0;
-  return oai_buf_append(&e->key, key, n) == OAI_BUF_OK ? NULL
-                                                       : "api_key is too long";
+  switch (oai_buf_append(&e->key, key, n)) {
+  case OAI_BUF_OK: return NULL;
+  case OAI_BUF_FULL: return "api_key is too long";
+  default: return "not enough memory";
+  }
 }
 
 static bool is_token(oai_slice s) {

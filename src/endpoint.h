@@ -24,6 +24,7 @@ typedef struct oai_endpoint {
   char *query;  /* "?…" or "" */
   char *origin; /* scheme://host:port, lower case */
   bool https, loopback;
+  bool literal; /* the host is an address */
   oai_buf key; /* wiped when freed */
   struct curl_slist *headers;
   char *ca_file, *proxy, *unix_socket, *client_cert, *client_key;

@@ -14,9 +14,10 @@ struct oai_engine {
   int refs;
   CURLM *multi;
   oai_pollset *set;
-  double curl_due;  /* when curl wants to be called; -1: not */
-  oai_timer **heap; /* binary heap, slot 1 first */
-  size_t nheap, heap_cap;
+  /* added, not yet curl's: starting many at once would be one long step */
+  oai_transfer *starting, **last_starting;
+  double curl_due; /* when curl wants to be called; -1: not */
+  oai_timers timers;
   oai_ready ready[READY_MAX]; /* found by wait, for the next step */
   int nready;
   oai_waitable *first, *last; /* what is ready and not handed out */
@@ -33,8 +34,9 @@ struct oai_engine {
 };
 
 static double next_due(const oai_engine *e) {
-  double due = e->curl_due;
-  if (e->nheap && (due < 0 || e->heap[0]->at < due)) due = e->heap[0]->at;
+  double due = e->starting ? 0 : e->curl_due;
+  double timer = oai_timers_next(&e->timers);
+  if (timer >= 0 && (due < 0 || timer < due)) due = timer;
   /* a deadline of math.huge is none, and no clock takes it */
   return due < 1e12 ? due : -1;
 }
@@ -68,6 +70,7 @@ oai_engine *oai_engine_new(void) {
   if (!e) return NULL;
   e->refs = 1;
   e->curl_due = e->stop_at = -1;
+  e->last_starting = &e->starting;
   e->multi = curl_multi_init();
   e->set = oai_pollset_new();
   if (!e->multi || !e->set) {
@@ -89,74 +92,24 @@ oai_engine *oai_engine_ref(oai_engine *e) {
 
 void oai_engine_unref(oai_engine *e) {
   if (!e || --e->refs) return;
-  while (e->nheap) {
-    oai_timer *t = e->heap[0];
-    oai_engine_timer_clear(e, t);
-    t->fire(t, HUGE_VAL);
-  }
+  oai_timers_end(&e->timers);
   while (e->nspare) curl_easy_cleanup(e->spare[--e->nspare]);
   if (e->multi) curl_multi_cleanup(e->multi);
   oai_pollset_free(e->set);
-  free(e->heap);
   free(e->watches);
   free(e);
 }
 
-/* ---- timers: a binary heap ---------------------------------------------- */
-
-static void place(oai_engine *e, size_t slot, oai_timer *t) {
-  e->heap[slot - 1] = t;
-  t->slot = slot;
-}
-
-static void sift(oai_engine *e, size_t slot) {
-  oai_timer *t = e->heap[slot - 1];
-  while (slot > 1 && e->heap[slot / 2 - 1]->at > t->at) {
-    place(e, slot, e->heap[slot / 2 - 1]);
-    slot /= 2;
-  }
-  for (size_t kid; (kid = slot * 2) <= e->nheap; slot = kid) {
-    if (kid < e->nheap && e->heap[kid]->at < e->heap[kid - 1]->at) kid++;
-    if (e->heap[kid - 1]->at >= t->at) break;
-    place(e, slot, e->heap[kid - 1]);
-  }
-  place(e, slot, t);
-}
+/* ---- timers ------------------------------------------------------------- */
 
 bool oai_engine_timer(oai_engine *e, oai_timer *t, double at) {
-  if (!t->slot) {
-    if (e->nheap == e->heap_cap) {
-      size_t cap = e->heap_cap ? e->heap_cap * 2 : 8;
-      void *p = realloc(e->heap, cap * sizeof *e->heap);
-      if (!p) return false;
-      e->heap = p;
-      e->heap_cap = cap;
-    }
-    place(e, ++e->nheap, t);
-  }
-  t->at = at;
-  sift(e, t->slot);
+  if (!oai_timers_set(&e->timers, t, at)) return false;
   if (!e->stepping) oai_pollset_alarm(e->set, next_due(e));
   return true;
 }
 
 void oai_engine_timer_clear(oai_engine *e, oai_timer *t) {
-  size_t slot = t->slot;
-  if (!slot) return;
-  t->slot = 0;
-  oai_timer *last = e->heap[--e->nheap];
-  if (last == t) return;
-  place(e, slot, last);
-  sift(e, slot);
-}
-
-static void fire_timers(oai_engine *e) {
-  double now = oai_now();
-  while (e->nheap && e->heap[0]->at <= now) {
-    oai_timer *t = e->heap[0];
-    oai_engine_timer_clear(e, t);
-    t->fire(t, now);
-  }
+  oai_timers_clear(&e->timers, t);
 }
 
 /* ---- transfers ---------------------------------------------------------- */
@@ -174,18 +127,50 @@ void oai_engine_easy_done(oai_engine *e, CURL *easy) {
   e->spare[e->nspare++] = easy;
 }
 
-bool oai_engine_add(oai_engine *e, oai_transfer *t) {
+void oai_engine_add(oai_engine *e, oai_transfer *t) {
   curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
-  t->added = curl_multi_add_handle(e->multi, t->easy) == CURLM_OK;
-  e->transfers += t->added;
-  return t->added;
+  t->added = t->starting = true;
+  t->next = NULL;
+  *e->last_starting = t;
+  e->last_starting = &t->next;
+  e->transfers++;
+  if (!e->stepping) oai_pollset_alarm(e->set, next_due(e));
+}
+
+static void withdraw(oai_engine *e, oai_transfer *t) {
+  oai_transfer **at = &e->starting;
+  while (*at != t) at = &(*at)->next;
+  *at = t->next;
+  if (!*at) e->last_starting = at;
+  t->starting = false;
 }
 
 void oai_engine_remove(oai_engine *e, oai_transfer *t) {
   if (!t->added) return;
   t->added = false;
   e->transfers--;
-  curl_multi_remove_handle(e->multi, t->easy);
+  if (t->starting)
+    withdraw(e, t);
+  else
+    curl_multi_remove_handle(e->multi, t->easy);
+}
+
+static void serve_curl_timer(oai_engine *e);
+
+/* One at least, so that the smallest budget gets on. */
+static void start_some(oai_engine *e) {
+  for (bool one = false; e->starting && !(one && oai_engine_step_spent(e));
+       one = true) {
+    oai_transfer *t = e->starting;
+    withdraw(e, t);
+    if (curl_multi_add_handle(e->multi, t->easy) == CURLM_OK) {
+      serve_curl_timer(e);
+      continue;
+    }
+    t->added = false;
+    e->transfers--;
+    t->done(t, CURLE_OUT_OF_MEMORY);
+  }
 }
 
 static void reap(oai_engine *e) {
@@ -295,24 +280,28 @@ void oai_engine_watch_remove(oai_engine *e, oai_watch *w) {
 
 /* ---- step and wait ------------------------------------------------------ */
 
-static void serve_curl_timer(oai_engine *e) {
+/* Out of memory, curl stops in the middle and names no time: ask it again. */
+static void act(oai_engine *e, curl_socket_t fd, int what) {
   int running;
+  CURLMcode code = curl_multi_socket_action(e->multi, fd, what, &running);
+  if (code != CURLM_OK && e->curl_due < 0) e->curl_due = oai_now() + 0.01;
+}
+
+static void serve_curl_timer(oai_engine *e) {
   if (e->curl_due < 0 || oai_now() < e->curl_due) return;
   e->curl_due = -1; /* first: the call may set it again */
-  curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  act(e, CURL_SOCKET_TIMEOUT, 0);
 }
 
 static void serve_socket(oai_engine *e, oai_ready r) {
-  int running;
   oai_watch *w =
       r.fd >= 0 && (size_t)r.fd < e->nwatches ? e->watches[r.fd] : NULL;
   if (w)
     w->ready(w, r.what);
   else if (r.fd >= 0)
-    curl_multi_socket_action(e->multi, r.fd,
-                             (r.what & OAI_IN ? CURL_CSELECT_IN : 0) |
-                                 (r.what & OAI_OUT ? CURL_CSELECT_OUT : 0),
-                             &running);
+    act(e, r.fd,
+        (r.what & OAI_IN ? CURL_CSELECT_IN : 0) |
+            (r.what & OAI_OUT ? CURL_CSELECT_OUT : 0));
 }
 
 bool oai_engine_step_spent(const oai_engine *e) {
@@ -330,6 +319,7 @@ void oai_engine_step(oai_engine *e, double budget) {
   e->steps++;
   e->step_stop = budget < 0 ? -1 : oai_now() + budget;
   serve_curl_timer(e);
+  start_some(e);
   if (!e->nready) e->nready = oai_pollset_wait(e->set, 0, e->ready, READY_MAX);
   for (i = 0; i < e->nready; i++) {
     serve_socket(e, e->ready[i]);
@@ -342,7 +332,7 @@ void oai_engine_step(oai_engine *e, double budget) {
   memmove(e->ready, e->ready + i, (size_t)e->nready * sizeof *e->ready);
   serve_curl_timer(e);
   reap(e);
-  fire_timers(e); /* read first, judge after */
+  oai_timers_fire(&e->timers, oai_now()); /* read first, judge after */
   oai_pollset_alarm(e->set, next_due(e));
   e->stepping = false;
 }

@@ -4,25 +4,19 @@
 #ifndef OAI_ENGINE_H
 #define OAI_ENGINE_H
 
+#include "timers.h"
+
 #include <curl/curl.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 typedef struct oai_engine oai_engine;
 
-/* A time at which fire is called from step, once. Embed it; the engine keeps a
- * pointer while it is set. One whose owner holds no reference is fired early,
- * with now = HUGE_VAL, when the engine goes away. */
-typedef struct oai_timer {
-  double at;   /* on oai_now's clock */
-  size_t slot; /* 1-based place in the engine's heap; 0: not set */
-  void (*fire)(struct oai_timer *timer, double now);
-} oai_timer;
-
 /* One easy handle that the engine drives. Embed it. */
 typedef struct oai_transfer {
   CURL *easy;
-  bool added;
+  bool added, starting;
+  struct oai_transfer *next; /* of those that start after it */
   void (*done)(struct oai_transfer *t, CURLcode result); /* from step */
 } oai_transfer;
 
@@ -34,7 +28,8 @@ void oai_engine_unref(oai_engine *e);
  * for a free one. */
 void oai_engine_host_limit(oai_engine *e, long n);
 
-bool oai_engine_add(oai_engine *e, oai_transfer *t);
+/* Starts it at the next step. */
+void oai_engine_add(oai_engine *e, oai_transfer *t);
 /* Closes the connection unless the transfer was complete. At once, also in
  * the middle of name resolution where libcurl >= 7.87. */
 void oai_engine_remove(oai_engine *e, oai_transfer *t);
@@ -42,6 +37,8 @@ void oai_engine_remove(oai_engine *e, oai_transfer *t);
 CURL *oai_engine_easy(oai_engine *e);
 void oai_engine_easy_done(oai_engine *e, CURL *easy);
 
+/* Fires from step. One whose owner holds no reference is fired early, with now
+ * = HUGE_VAL, when the engine goes away. */
 bool oai_engine_timer(oai_engine *e, oai_timer *t, double at);
 void oai_engine_timer_clear(oai_engine *e, oai_timer *t);
 

@@ -61,10 +61,7 @@ bool oai_exchange_again(oai_exchange *x) {
     return false;
   }
   forget_answer(x);
-  if (!oai_engine_add(x->engine, &x->transfer)) {
-    x->nomem = true;
-    return false;
-  }
+  oai_engine_add(x->engine, &x->transfer);
   oai_exchange_arm(x);
   return true;
 }

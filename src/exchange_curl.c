@@ -91,10 +91,19 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg) {
   return n;
 }
 
+static bool is_labelled_stream(const oai_exchange *x) {
+  static const char name[] = "text/event-stream";
+  oai_slice type = oai_exchange_header(x, "content-type");
+  return type.n >= sizeof name - 1 &&
+         strncasecmp(type.p, name, sizeof name - 1) == 0;
+}
+
 /* A stream may turn out to be a JSON document or a page: by its first byte,
- * since servers label all three as they like. */
+ * since servers of chat label all three as they like. */
 static oai_body_mode mode_of(const oai_exchange *x, const char *p, size_t n) {
   if (!x->stream || x->status >= 300) return OAI_BODY_WHOLE;
+  if (x->wire->raw)
+    return is_labelled_stream(x) ? OAI_BODY_STREAM : OAI_BODY_WHOLE;
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)p[i];
     if (c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == 0xEF ||
@@ -207,6 +216,10 @@ static bool join_parts(oai_exchange *x, const oai_request *r) {
 static void set_body(oai_exchange *x, CURL *h) {
   const char *one = x->joined;
   if (!one && x->nparts == 1) one = x->parts[0].p;
+  if (x->bodyless) {
+    curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
+    return;
+  }
   curl_easy_setopt(h, CURLOPT_POST, 1L);
   curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, x->body_size);
   if (one && x->body_size <= JOIN_MAX) {
@@ -236,11 +249,12 @@ static bool set_headers(oai_exchange *x) {
     if (n < sizeof name) memcpy(name, l->data, n);
     if (!oai_header_has(x->headers, name)) ok = add(&x->headers, l->data);
   }
-  if (!oai_header_has(x->headers, "content-type"))
+  if (!x->bodyless && !oai_header_has(x->headers, "content-type"))
     ok = ok && add(&x->headers, "Content-Type: application/json");
   if (!oai_header_has(x->headers, "accept"))
-    ok = ok && add(&x->headers, x->stream ? "Accept: text/event-stream"
-                                          : "Accept: application/json");
+    ok = ok && add(&x->headers, x->stream      ? "Accept: text/event-stream"
+                                : x->wire->raw ? "Accept: */*"
+                                               : "Accept: application/json");
   /* a server that never answers "100 Continue" would cost a second */
   ok = ok && add(&x->headers, "Expect:");
   if (ok && e->key.n && !authorized) {
@@ -258,6 +272,10 @@ static bool set_headers(oai_exchange *x) {
 }
 
 static void set_route(const oai_endpoint *e, CURL *h) {
+  /* one address: the timer that would try a second one wakes all connections
+   * that began together at once, each with a piece of its handshake */
+  if (e->literal || e->unix_socket)
+    curl_easy_setopt(h, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, 600000L);
   if (e->client_cert) curl_easy_setopt(h, CURLOPT_SSLCERT, e->client_cert);
   if (e->client_key) curl_easy_setopt(h, CURLOPT_SSLKEY, e->client_key);
   if (e->proxy) {
@@ -285,7 +303,10 @@ static void set_options(oai_exchange *x, CURL *h) {
   curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
   /* a stream comes in drops; a large buffer would be most of its memory */
   if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
-  if (!x->stream) curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
+  /* libcurl takes an encoded body that is cut for a whole one: not where its
+   * end is the only proof */
+  if (!x->stream && !x->wire->raw)
+    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
 #if LIBCURL_VERSION_NUM >= 0x075500
   if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x075500)
     curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -300,14 +321,20 @@ static void set_options(oai_exchange *x, CURL *h) {
 bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
   const oai_endpoint *e = x->endpoint;
   size_t n = strlen(e->base) + strlen(r->path) + strlen(e->query) + 1;
+  const char *method = r->method ? r->method : "POST";
   x->headers = r->headers;
   r->headers = NULL;
   x->url = malloc(n);
   x->transfer.easy = oai_engine_easy(x->engine);
   if (!x->url || !x->transfer.easy || !join_parts(x, r)) return false;
   snprintf(x->url, n, "%s%s%s", e->base, r->path, e->query);
+  if (*e->query && strchr(r->path, '?')) x->url[n - 1 - strlen(e->query)] = '&';
+  x->bodyless = x->body_size == 0 &&
+                (strcmp(method, "GET") == 0 || strcmp(method, "DELETE") == 0);
   set_options(x, x->transfer.easy);
   set_body(x, x->transfer.easy);
+  if (strcmp(method, x->bodyless ? "GET" : "POST") != 0)
+    curl_easy_setopt(x->transfer.easy, CURLOPT_CUSTOMREQUEST, method);
   return set_headers(x);
 }
 

@@ -112,6 +112,11 @@ function M.turn()
   return false
 end
 
+--- Raises where the running coroutine would block a host that must not be.
+function M.allowed()
+  if not owner() then refuse() end
+end
+
 --- The longest a wait may last while pumps without a descriptor want their turns.
 --- @param seconds number|nil
 --- @return number|nil
@@ -136,6 +141,16 @@ end
 --- @return boolean
 function M.parks()
   return owner() ~= nil
+end
+
+local PCALL_CANNOT_YIELD = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
+
+--- pcall for what may wait. PUC 5.1 cannot park inside pcall: there, in a task, what
+--- is raised passes through.
+--- @return boolean ok, any ...
+function M.pcall(fn, ...)
+  if PCALL_CANNOT_YIELD and M.parks() then return true, fn(...) end
+  return pcall(fn, ...)
 end
 
 --- Returns when the exchange or timer has something to pull, or may have.

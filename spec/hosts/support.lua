@@ -3,6 +3,24 @@
 
 local M = { url = assert(os.getenv "HOSTS_URL", "HOSTS_URL is not set: run this by make test-hosts") }
 
+-- With HOSTS_TLS set, nginx stands between.
+local tls = os.getenv "HOSTS_TLS" and require("spec.hosts.tls").start(M.url)
+
+--- A session with the server, through TLS where the proof says so.
+function M.session()
+  local chat = require "oaichat"
+  local session = assert(chat.new { base_url = tls and tls.url or M.url, ca_file = tls and tls.ca_file })
+  if tls and not tls.warm then tls.warm = assert(chat.prewarm(session)) end
+  return session
+end
+
+--- Says what connections the streams had; there is no other after that.
+function M.connections(streams)
+  if not tls then return end
+  tls.note(streams)
+  tls.stop()
+end
+
 --- The input that makes the server answer so, and the whole text it then sends.
 function M.ask(tag, chunks, pause)
   local pieces = {}

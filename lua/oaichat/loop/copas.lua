@@ -87,7 +87,8 @@ end
 function M.attach(opts)
   opts = opts or {}
   local engine = opts.engine or scheduler.default()
-  if not engine:fd() then errors.misuse("attach: copas needs a descriptor, and this platform has none for the engine") end
+  if engine.on_work then errors.misuse("attach: this engine is in a loop already") end
+  if not engine:fd() then errors.misuse "attach: copas needs a descriptor, and this platform has none" end
   local self = setmetatable({
     engine = engine, budget = opts.budget or 0.005, attached = true, idle = core.engine(true),
     bell = setmetatable({ fd = engine:fd(), rung = false }, Bell),

@@ -47,15 +47,12 @@ end
 local function park(self, object)
   if object:ready() then return end
   local ready = condition.new()
-  local parked = { ready }
-  self.parked[parked] = true
   local undo = self.engine:on_ready(object, function()
     ready:signal()
     return true
   end)
-  ready:wait()
+  cqueues.poll(ready, self.halt)
   undo()
-  self.parked[parked] = nil
 end
 
 -- Sleeps until the engine was stepped once.
@@ -73,7 +70,6 @@ function Handle:detach()
   self.attached = false
   self.engine.on_work = nil
   self.forget()
-  for parked in pairs(self.parked) do parked[1]:signal() end
   self.halt:signal()
   self.turned:signal()
 end
@@ -86,9 +82,10 @@ function M.attach(cq, opts)
   cq = cq or cqueues.running()
   if not cq then errors.misuse("attach: a cqueues controller expected") end
   local engine = opts.engine or scheduler.default()
+  if engine.on_work then errors.misuse("attach: this engine is in a loop already") end
   local self = setmetatable({
     cq = cq, engine = engine, fd = engine:fd(), budget = opts.budget or 0.005, attached = true,
-    waiting = 0, parked = {},    halt = condition.new(), turned = condition.new(),
+    waiting = 0, halt = condition.new(), turned = condition.new(),
   }, Handle)
   self.forget = wait.register {
     owns = owns,

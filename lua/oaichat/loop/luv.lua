@@ -4,6 +4,7 @@
 -- raises, in a callback and outside of one: tasks (chat.spawn) and callbacks
 -- (on_event, on_done) are the ways to wait.
 
+local errors = require "oaichat.errors"
 local scheduler = require "oaichat.loop.scheduler"
 local wait = require "oaichat.wait"
 
@@ -18,6 +19,18 @@ local TICK = 5
 --- @class oaichat.loop.Luv
 local Handle = {}
 Handle.__index = Handle
+
+-- engine -> { uv, handle } of its last attach. Not closed: luv 1.44 crashes at the
+-- state's end when the loop has not run since, and no collector takes it.
+local idle = setmetatable({}, { __mode = "k" })
+
+local function new_handle(engine, uv, fd)
+  local last = idle[engine]
+  if last and last.uv == uv then return last.handle end
+  local handle = assert(fd and uv.new_poll(fd) or not fd and uv.new_timer())
+  idle[engine] = { uv = uv, handle = handle }
+  return handle
+end
 
 -- Ref'd while something is pending, so that uv.run ends when all is done.
 local function hold(self)
@@ -44,10 +57,8 @@ function Handle:detach()
   if not self.handle then return end
   self.engine.on_work = nil
   self.allow()
-  -- not close: luv 1.44 crashes at the state's end when the loop has not run since; the
-  -- collector closes it
   self.handle:stop()
-  self.handle = nil
+  self.handle, self.engine = nil, nil -- luv keeps the callback, and self with it
 end
 
 --- Puts an engine into luv's default loop.
@@ -60,6 +71,7 @@ function M.attach(opts)
   local vim = rawget(_G, "vim")
   local uv = opts.uv or vim and (vim.uv or vim.loop) or require "luv"
   local engine = opts.engine or scheduler.default()
+  if engine.on_work then errors.misuse("attach: this engine is in a loop already") end
   local self = setmetatable({ engine = engine, budget = opts.budget or BUDGET, fd = engine:fd() }, Handle)
   local schedule = opts.schedule
   if schedule == nil then schedule = vim ~= nil end
@@ -76,7 +88,7 @@ function M.attach(opts)
   else
     self.turn = function() step(self) end
   end
-  self.handle = assert(self.fd and uv.new_poll(self.fd) or not self.fd and uv.new_timer())
+  self.handle = new_handle(engine, uv, self.fd)
   self.allow = wait.forbid(vim and "Neovim" or "luv")
   engine.on_work = function() hold(self) end
   start(self)

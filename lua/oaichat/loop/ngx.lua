@@ -7,7 +7,8 @@
 -- A coroutine belongs to one request there: use ngx.thread.spawn, not chat.spawn.
 -- on_event and on_done are called from a timer: no ngx.say in them.
 --
--- Tried with nginx 1.22 and ngx_http_lua 0.10.23 as a prototype; the spec plays ngx.
+-- A client that goes away: lua_check_client_abort, and stream:cancel() in ngx.on_abort.
+-- Proved in nginx 1.22 with ngx_http_lua 0.10.23 (spec/hosts/ngx.sh).
 
 local errors = require "oaichat.errors"
 local scheduler = require "oaichat.loop.scheduler"

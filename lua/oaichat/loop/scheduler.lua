@@ -82,27 +82,24 @@ end
 -- Everything that can go on now, fairly, until the budget is spent.
 function Scheduler:_dispatch()
   local engine, queue = self.core, self._queue
-  if self._dispatching then return end
-  self._dispatching = true
   if self._poke then
     self._poke:close()
     self._poke = nil
   end
   local at, raised = 1, nil
   repeat
-    while queue[at] and not engine:spent() do
+    while queue[at] ~= nil and not engine:spent() do -- false: an error ended an earlier turn
       local task = queue[at]
       queue[at] = false
       at = at + 1
-      if not task._done then task_of.resume(task) end
+      if task and not task._done then task_of.resume(task) end
     end
     local id = not engine:spent() and engine:pop()
     if id then raised = hand_out(id) or raised end
-  until not id and (not queue[at] or engine:spent())
+  until not id and (queue[at] == nil or engine:spent())
   local rest = {}
   for i = at, #queue do rest[#rest + 1] = queue[i] end
   self._queue = rest
-  self._dispatching = false
   if rest[1] then self._poke = self._poke or engine:timer(0) end
   if raised then error(raised, 0) end
 end
@@ -111,12 +108,17 @@ end
 --- it stops handing out when that is spent, and goes on at the next call.
 --- @param budget number|nil
 function Scheduler:step(budget)
-  local engine = self.core
+  local engine, ok, why = self.core, true, nil
+  wait.pump() -- before the budget: what it raises must not leave one set
   engine:budget(budget)
-  wait.pump()
   engine:step(budget and budget / 2)
-  self:_dispatch()
+  if not self._dispatching then
+    self._dispatching = true
+    ok, why = pcall(self._dispatch, self)
+    self._dispatching = false
+  end
   engine:budget()
+  if not ok then error(why, 0) end
 end
 
 --- Sleeps until there is work, at most `seconds`; returns early on a signal.
@@ -150,12 +152,12 @@ local function any_done(list)
   return false
 end
 
--- One round of a loop of ours: step, and sleep when nothing else can be done. With
--- `wanted` (tasks), not once one of them has ended.
-function Scheduler:_turn(wanted)
+-- One round of a loop of ours: step, and sleep when nothing else can be done; not once
+-- `enough` says so.
+function Scheduler:_turn(enough)
   if self._dispatching then errors.misuse("a callback or a coroutine inside a task cannot wait for tasks") end
   self:step()
-  if wanted and any_done(wanted) or self:pending() == 0 or self._queue[1] then return true end
+  if enough and enough() or self:pending() == 0 or self._queue[1] then return true end
   if self._count > 0 and self._waiting == 0 and self._streams == 0 then
     local names = {}
     for task in pairs(self._live) do names[#names + 1] = task.name end
@@ -213,8 +215,9 @@ end
 local function await_any(scheduler, list)
   local current = M.current()
   if not current then
-    while not any_done(list) do
-      local ok, why = scheduler:_turn(list)
+    local function enough() return any_done(list) end
+    while not enough() do
+      local ok, why = scheduler:_turn(enough)
       if not ok then return nil, why end
     end
     return true
@@ -272,6 +275,22 @@ function Scheduler:sleep(seconds)
     while not timer:ready() do wait.ready(timer) end
   end
   timer:close()
+  if task and task._canceled then return errors.fail { kind = "canceled", code = "canceled" } end
+  return true
+end
+
+--- Waits for an object of the core while the other tasks go on, outside a task too.
+--- @return boolean|nil true, or nil, message, err when canceled
+function Scheduler:await(object)
+  local task = M.current()
+  if not task then wait.allowed() end
+  if task_of.check(task) then return errors.fail { kind = "canceled", code = "canceled" } end
+  local function ready() return object:ready() end
+  self._waiting = self._waiting + 1 -- no deadlock: somebody waits for more than tasks
+  while not object:ready() and not (task and task._canceled) do
+    if task then park_on(task, object) else self:_turn(ready) end
+  end
+  self._waiting = self._waiting - 1
   if task and task._canceled then return errors.fail { kind = "canceled", code = "canceled" } end
   return true
 end

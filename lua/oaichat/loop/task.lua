@@ -15,8 +15,12 @@ local tasks = setmetatable({}, { __mode = "k" })
 local waiters = {}
 M.waiters = waiters
 
--- What a task yields; anything else it yields is a mistake.
-local PARK = {}
+-- What a task yields; anything else it yields is a mistake. QUIT: it is never resumed.
+local PARK, QUIT = {}, {}
+
+-- A canceled task that catches the error of each wait and waits again would spin for
+-- ever; after so many times it is left where it is.
+local IGNORED_MAX = 100
 
 --- @class oaichat.Task
 local Task = {}
@@ -51,6 +55,7 @@ local function finish(task, ok, results)
   scheduler._count = scheduler._count - 1
   task._done, task._ok, task._results = true, ok, results
   for _, waiter in ipairs(task._waiters) do M.wake(waiter) end
+  if task._on_end then task._on_end(task) end
   if not ok and not task._waiters[1] and not task._observed then scheduler:_report(task) end
   task._waiters = {}
 end
@@ -76,6 +81,10 @@ function M.advance(task, ...)
     return true
   end
   if out[2] == PARK then return false end
+  if out[2] == QUIT then
+    finish(task, true, pack(errors.fail { kind = "canceled", code = "canceled" }))
+    return true
+  end
   if task._ring then return false, unpack(out, 2, out.n) end
   finish(task, false, "a task must not yield by itself; use chat.sleep or wait for something")
   return true
@@ -90,7 +99,11 @@ end
 --- @return boolean canceled the task is canceled, and its caller is told now
 function M.check(task)
   if not task or not task._canceled then return false end
-  if task._told then error(errors.new { kind = "canceled", code = "canceled" }, 0) end
+  if task._told then
+    task._ignored = (task._ignored or 0) + 1
+    if task._ignored > IGNORED_MAX then coroutine.yield(QUIT) end
+    error(errors.new { kind = "canceled", code = "canceled" }, 0)
+  end
   task._told = true
   return true
 end
@@ -137,7 +150,7 @@ function Task:wait()
       M.park(current, self)
       if current._canceled and not self._done then return errors.fail { kind = "canceled", code = "canceled" } end
     else
-      local ok, why = self.scheduler:_turn({ self })
+      local ok, why = self.scheduler:_turn(function() return self._done end)
       if not ok then return errors.fail(why) end
     end
   end

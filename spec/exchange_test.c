@@ -36,8 +36,8 @@ static void up(world *w) {
 
 static void start(world *w) {
   static const oai_slice part = {"{}", 2};
-  w->request =
-      (oai_request){&part, 1, "/chat/completions", NULL, w->stream, w->t, -1};
+  w->request = (oai_request){
+      &part, 1, "/chat/completions", NULL, NULL, w->stream, w->t, -1};
   w->end = false;
   w->text.n = 0;
   w->x =
@@ -57,8 +57,8 @@ static void down(world *w) {
 
 static void pull(world *w) {
   oai_op op;
-  oai_slice chunk;
-  for (;;) switch (oai_exchange_next(w->x, &op, &chunk)) {
+  oai_sse_event event;
+  for (;;) switch (oai_exchange_next(w->x, &op, &event)) {
     case OAI_PULL_OP:
       if (op.kind == OAI_OP_TEXT)
         oai_buf_append(&w->text,

@@ -16,6 +16,7 @@
 #define OAI_CONN "oaichat.conn"
 #define OAI_LISTENER "oaichat.listener"
 #define OAI_PEER "oaichat.peer"
+#define OAI_REGEX "oaichat.regex"
 
 /* Pushes a closed box of a class. Its user value is a fresh table. */
 void **oai_box_new(lua_State *L, const char *class_name);
@@ -43,5 +44,6 @@ void oai_open_timer(lua_State *L);
 void oai_open_json(lua_State *L);
 void oai_open_listen(lua_State *L);
 void oai_open_conn(lua_State *L);
+void oai_open_regex(lua_State *L);
 
 #endif

@@ -42,6 +42,36 @@ static size_t read_body(lua_State *L, int body, int anchor, oai_slice *parts) {
   return n;
 }
 
+/* The path joins the base URL as it is: it must not reach into the host's name,
+ * nor be cut at a fragment. */
+static const char *read_path(lua_State *L, oai_request *r) {
+  size_t n;
+  lua_getfield(L, 3, "path");
+  if (!lua_isnil(L, -1)) {
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "path: string expected, got %s", luaL_typename(L, -1));
+    r->path = lua_tolstring(L, -1, &n); /* the options keep it */
+    for (size_t i = 0; i < n; i++)
+      if (r->path[i] <= ' ' || r->path[i] > '~' || r->path[i] == '#')
+        return "path has a character that a URL's path cannot have";
+    if (n && *r->path != '/' && *r->path != '?')
+      return "path must begin with a slash";
+  }
+  lua_pop(L, 1);
+  return NULL;
+}
+
+static void read_method(lua_State *L, oai_request *r) {
+  static const char *const methods[] = {"GET",   "POST",   "PUT",
+                                        "PATCH", "DELETE", NULL};
+  lua_getfield(L, 3, "method");
+  const char *name = luaL_optstring(L, -1, "POST");
+  for (size_t i = 0; methods[i] && !r->method; i++)
+    if (strcmp(methods[i], name) == 0) r->method = methods[i];
+  if (!r->method) luaL_error(L, "unknown method %s", name);
+  lua_pop(L, 1);
+}
+
 static const char *read_request(lua_State *L, oai_core_session *s,
                                 oai_request *r) {
   r->path = s->path;
@@ -51,7 +81,9 @@ static const char *read_request(lua_State *L, oai_core_session *s,
   luaL_checktype(L, 3, LUA_TTABLE);
   r->deadline = oai_opt_seconds(L, 3, "deadline", -1);
   oai_read_timeouts(L, 3, &r->timeouts);
-  return oai_read_headers(L, 3, &r->headers);
+  read_method(L, r);
+  const char *wrong = read_path(L, r);
+  return wrong ? wrong : oai_read_headers(L, 3, &r->headers);
 }
 
 int oai_exchange_push(lua_State *L, bool stream) {
@@ -133,28 +165,45 @@ static int push_op(lua_State *L, const oai_exchange *x, const oai_op *op) {
 }
 
 static oai_pull pull(lua_State *L, oai_core_exchange *c, oai_op *op,
-                     oai_slice *chunk) {
-  oai_pull got = oai_exchange_next(c->x, op, chunk);
+                     oai_sse_event *event) {
+  oai_pull got = oai_exchange_next(c->x, op, event);
   if (got == OAI_PULL_NOMEM) luaL_error(L, "not enough memory");
   if (got == OAI_PULL_END) c->over = true;
   return got;
+}
+
+static void push_slice(lua_State *L, oai_slice s) {
+  if (s.n)
+    lua_pushlstring(L, s.p, s.n);
+  else
+    lua_pushnil(L);
+}
+
+static int push_event(lua_State *L, const oai_sse_event *event) {
+  lua_pushliteral(L, "chunk");
+  lua_pushlstring(L, event->data.n ? event->data.p : "", event->data.n);
+  push_slice(L, event->name);
+  push_slice(L, event->id);
+  if (event->retry >= 0)
+    lua_pushnumber(L, (lua_Number)event->retry);
+  else
+    lua_pushnil(L);
+  return 5;
 }
 
 /* exchange:next() -> what came next, or nothing when nothing is there now:
  *   "text" | "reasoning" | "refusal", piece, choice (from 0)
  *   "tool_call", choice, index (from 1), id, name, arguments, partial
  *   "usage", table · "finish", reason, choice
- *   "chunk", data: an event's JSON, after exchange:chunks() */
+ *   "chunk", data: an event's JSON, after exchange:chunks(); on the raw wire
+ *   any data, and name | nil, id | nil, retry (ms) | nil */
 static int exchange_next(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_op op;
-  oai_slice chunk;
-  switch (pull(L, c, &op, &chunk)) {
+  oai_sse_event event;
+  switch (pull(L, c, &op, &event)) {
   case OAI_PULL_OP: return push_op(L, c->x, &op);
-  case OAI_PULL_CHUNK:
-    lua_pushliteral(L, "chunk");
-    lua_pushlstring(L, chunk.p, chunk.n);
-    return 2;
+  case OAI_PULL_CHUNK: return push_event(L, &event);
   default: return 0;
   }
 }
@@ -177,9 +226,9 @@ static int push_lowest(lua_State *L, oai_core_exchange *c) {
 static int exchange_text(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_op op;
-  oai_slice chunk;
+  oai_sse_event event;
   oai_pull got;
-  while ((got = pull(L, c, &op, &chunk)) == OAI_PULL_OP) {
+  while ((got = pull(L, c, &op, &event)) == OAI_PULL_OP) {
     const oai_choice *choice = oai_exchange_delta(c->x)->choices + op.choice;
     if (op.kind != OAI_OP_TEXT || choice->index != 0) continue;
     lua_pushlstring(L, choice->text.buf.p + op.at, op.n);
@@ -197,9 +246,9 @@ static int exchange_chunks(lua_State *L) {
 /* Reads and drops whatever there is. */
 static void drain(lua_State *L, oai_core_exchange *c) {
   oai_op op;
-  oai_slice chunk;
+  oai_sse_event event;
   oai_pull got;
-  do got = pull(L, c, &op, &chunk);
+  do got = pull(L, c, &op, &event);
   while (got == OAI_PULL_OP || got == OAI_PULL_CHUNK);
 }
 

@@ -90,6 +90,18 @@ static void push_timing(lua_State *L, const oai_exchange *x) {
   set_number(L, "total", t.total);
 }
 
+/* A raw answer: what came, also of one that failed. */
+static void set_body(lua_State *L, const oai_exchange *x) {
+  oai_slice body;
+  int status = oai_exchange_status(x);
+  if (!oai_exchange_body(x, &body)) return;
+  lua_pushlstring(L, body.n ? body.p : "", body.n);
+  lua_setfield(L, -2, "body");
+  if (!status) return;
+  lua_pushinteger(L, status);
+  lua_setfield(L, -2, "status");
+}
+
 void oai_reply_push(lua_State *L, const oai_exchange *x) {
   const oai_delta *d = oai_exchange_delta(x);
   lua_createtable(L, 0, 8);
@@ -108,6 +120,7 @@ void oai_reply_push(lua_State *L, const oai_exchange *x) {
   set_extras(L, d->extras);
   push_timing(L, x);
   lua_setfield(L, -2, "timing");
+  set_body(L, x);
 }
 
 void oai_failure_push(lua_State *L, const oai_exchange *x) {

@@ -19,14 +19,14 @@ static bool is_content(const oai_op *op) {
 }
 
 static void note_content(oai_exchange *x, size_t mark) {
-  for (size_t i = mark; i < x->delta.nops; i++) {
-    if (!is_content(&x->delta.ops[i])) continue;
-    x->content_at = oai_now();
-    if (x->first_content_at >= 0) return;
-    x->first_content_at = x->content_at;
-    oai_exchange_arm(x);
-    return;
-  }
+  bool content = x->wire->raw;
+  for (size_t i = mark; i < x->delta.nops && !content; i++)
+    content = is_content(&x->delta.ops[i]);
+  if (!content) return;
+  x->content_at = oai_now();
+  if (x->first_content_at >= 0) return;
+  x->first_content_at = x->content_at;
+  oai_exchange_arm(x);
 }
 
 /* False when it ended the exchange. */
@@ -63,8 +63,23 @@ static bool close_delta(oai_exchange *x) {
   return x->delta.nops > 0;
 }
 
-static oai_pull pull(oai_exchange *x, oai_op *op, oai_slice *chunk) {
-  oai_sse_event event;
+/* Where nobody reads the data, one without its blank line cannot be told to be
+ * whole: it is handed out too if the body's end was clean. */
+static bool next_event(oai_exchange *x, oai_sse_event *event) {
+  if (oai_sse_next(&x->sse, event)) return true;
+  if (!x->wire->raw || !x->transfer_over || x->had_leftover) return false;
+  x->had_leftover = true;
+  return x->result == CURLE_OK && x->mode == OAI_BODY_STREAM &&
+         oai_sse_finish(&x->sse, event);
+}
+
+/* An event as such, not what was read from it. */
+static bool is_chunk(const oai_exchange *x, const oai_sse_event *event) {
+  return x->wire->raw ||
+         (x->chunks && event->data.n && !oai_slice_is(event->data, "[DONE]"));
+}
+
+static oai_pull pull(oai_exchange *x, oai_op *op, oai_sse_event *event) {
   for (;;) {
     if (x->nomem) return OAI_PULL_NOMEM;
     bool has_op = oai_delta_next(&x->delta, op);
@@ -73,18 +88,17 @@ static oai_pull pull(oai_exchange *x, oai_op *op, oai_slice *chunk) {
       return OAI_PULL_OP;
     }
     if (has_op) continue;
-    if (oai_engine_spent(x->engine)) return OAI_PULL_WAIT; /* still ready */
+    /* still ready; what was canceled must be told all the same */
+    if (!x->ended && oai_engine_spent(x->engine)) return OAI_PULL_WAIT;
     if (x->ended) {
       if (close_delta(x)) continue;
       oai_delta_sort(&x->delta);
       oai_exchange_set_ready(x, false);
       return x->nomem ? OAI_PULL_NOMEM : OAI_PULL_END;
     }
-    if (oai_sse_next(&x->sse, &event)) {
-      bool go_on = oai_exchange_read(x, &event);
-      if (x->chunks && (go_on || x->proved) && event.data.n &&
-          !oai_slice_is(event.data, "[DONE]")) {
-        *chunk = event.data;
+    if (next_event(x, event)) {
+      bool go_on = oai_exchange_read(x, event);
+      if ((go_on || x->proved) && is_chunk(x, event)) {
         oai_engine_handed_out(x->engine);
         return OAI_PULL_CHUNK;
       }
@@ -118,8 +132,8 @@ static void widen(oai_exchange *x, oai_op *op) {
   }
 }
 
-oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk) {
-  oai_pull got = pull(x, op, chunk);
+oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_sse_event *event) {
+  oai_pull got = pull(x, op, event);
   if (got == OAI_PULL_OP && x->behind) widen(x, op);
   return got;
 }
@@ -169,11 +183,11 @@ oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
   /* a stream that ended may have left its connection a moment from free */
   if (oai_engine_draining(engine)) oai_engine_step(engine, 0);
   init(x, request);
-  if (!oai_exchange_setup(x, request) ||
-      !oai_engine_add(engine, &x->transfer)) {
+  if (!oai_exchange_setup(x, request)) {
     oai_exchange_free(x);
     return NULL;
   }
+  oai_engine_add(engine, &x->transfer);
   oai_exchange_arm(x);
   return x;
 }
@@ -240,6 +254,11 @@ const oai_delta *oai_exchange_delta(const oai_exchange *x) {
 }
 int oai_exchange_status(const oai_exchange *x) {
   return x->status;
+}
+
+bool oai_exchange_body(const oai_exchange *x, oai_slice *body) {
+  *body = (oai_slice){x->body.p, x->body.n};
+  return x->wire->raw;
 }
 
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name) {

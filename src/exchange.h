@@ -17,6 +17,7 @@ typedef struct oai_request {
   const oai_slice *parts; /* the body; its bytes outlive the exchange */
   size_t nparts;
   const char *path;           /* appended to the endpoint's base */
+  const char *method;         /* NULL: POST */
   struct curl_slist *headers; /* besides the endpoint's; taken over */
   bool stream;                /* events are wanted */
   oai_timeouts timeouts;
@@ -26,7 +27,7 @@ typedef struct oai_request {
 typedef enum oai_pull {
   OAI_PULL_WAIT,  /* nothing now */
   OAI_PULL_OP,    /* *op is filled */
-  OAI_PULL_CHUNK, /* *chunk is an event's data, when chunks were asked for */
+  OAI_PULL_CHUNK, /* *event is filled, when chunks were asked for */
   OAI_PULL_END,   /* succeeded or failed: see oai_exchange_failure */
   OAI_PULL_NOMEM
 } oai_pull;
@@ -44,9 +45,10 @@ void oai_exchange_free(oai_exchange *x);
 /* Ends it as canceled unless it has ended; the socket is closed at once. */
 void oai_exchange_cancel(oai_exchange *x);
 
-/* From now on the raw data of each event is handed out instead of ops. */
+/* From now on the raw data of each event is handed out instead of ops; on a raw
+ * wire nothing else is. */
 void oai_exchange_want_chunks(oai_exchange *x);
-oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_slice *chunk);
+oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_sse_event *event);
 /* Something can be pulled. */
 bool oai_exchange_ready(const oai_exchange *x);
 oai_waitable *oai_exchange_waitable(oai_exchange *x);
@@ -58,6 +60,8 @@ bool oai_exchange_has_content(const oai_exchange *x);
 const oai_failure *oai_exchange_failure(const oai_exchange *x);
 const oai_delta *oai_exchange_delta(const oai_exchange *x);
 int oai_exchange_status(const oai_exchange *x);
+/* What came of the body, on a raw wire; false on any other. */
+bool oai_exchange_body(const oai_exchange *x, oai_slice *body);
 /* The last value of a header of the final answer; p is NULL without one. */
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name);
 /* The server repeats our key in these bytes. */

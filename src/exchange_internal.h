@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 typedef enum oai_body_mode {
-  OAI_BODY_UNKNOWN, /* nothing but white space came so far */
+  OAI_BODY_UNKNOWN, /* nothing, or nothing but white space, came so far */
   OAI_BODY_STREAM,
   OAI_BODY_WHOLE
 } oai_body_mode;
@@ -28,7 +28,7 @@ struct oai_exchange {
   oai_endpoint *endpoint;
   const oai_wire *wire;
   oai_timeouts timeouts;
-  bool stream, chunks;
+  bool stream, chunks, bodyless;
 
   /* the request */
   char *url;
@@ -58,7 +58,7 @@ struct oai_exchange {
   oai_delta delta;
   oai_pattern pattern;
   oai_failure *failure;
-  bool ended, proved, draining, had_event, delta_ended;
+  bool ended, proved, draining, had_event, delta_ended, had_leftover;
   double start, total_at; /* total_at < 0: no deadline */
   double headers_at, first_content_at, content_at, finished_at, ended_at;
   double byte_at;      /* last byte after the finish */

@@ -58,7 +58,7 @@ void oai_exchange_fail(oai_exchange *x, oai_kind kind, const char *code) {
 /* The end mark came: the answer is whole. The connection may be used again
  * when the body's end follows soon; nobody waits for that. */
 void oai_exchange_succeed(oai_exchange *x) {
-  if (!x->delta.nchoices) {
+  if (!x->delta.nchoices && !x->wire->raw) {
     oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
     return;
   }
@@ -194,6 +194,14 @@ static void judge_stream(oai_exchange *x) {
   }
 }
 
+/* Bytes prove nothing; their end does. */
+static void judge_raw(oai_exchange *x) {
+  if (x->result == CURLE_OK)
+    oai_exchange_succeed(x);
+  else
+    fail_cut(x);
+}
+
 /* Called once the transfer is over and all that came was read. */
 void oai_exchange_judge(oai_exchange *x) {
   if (x->over)
@@ -212,6 +220,8 @@ void oai_exchange_judge(oai_exchange *x) {
     oai_exchange_end(x);
   } else if (x->status >= 300)
     oai_exchange_fail(x, OAI_PROTOCOL, "redirect");
+  else if (x->wire->raw)
+    judge_raw(x);
   else if (x->mode == OAI_BODY_STREAM)
     judge_stream(x);
   else

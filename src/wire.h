@@ -31,6 +31,9 @@ typedef struct oai_wire {
   oai_read (*event)(oai_reader *r, const oai_sse_event *event);
   /* A whole answer with a status below 300. */
   oai_read (*body)(oai_reader *r, oai_slice body);
+  /* The bytes are the answer: nothing is assembled, the body's clean end is
+   * the proof. */
+  bool raw;
 } oai_wire;
 
 #endif

@@ -273,4 +273,4 @@ static oai_read chat_body(oai_reader *r, oai_slice body) {
   return OAI_READ_FAILED;
 }
 
-const oai_wire oai_wire_chat = {"chat", chat_event, chat_body};
+const oai_wire oai_wire_chat = {"chat", chat_event, chat_body, false};

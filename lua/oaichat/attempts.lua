@@ -78,7 +78,7 @@ function M.start(core, parts, options)
     model = options.model, attempts = {},
   }, Call)
   if call.hooks or call.log then
-    call.text, call.next = Call.first_text, Call.first_next
+    call.text, call.poll = Call.first_text, Call.first_poll
     notify(call, "request", { model = call.model, origin = call.origin, stream = options.stream or false })
     notify(call, "attempt", { number = 1, model = call.model, origin = call.origin })
   end
@@ -97,31 +97,32 @@ function Call:text()
   end
 end
 
---- The next event's values (see oaichat.core); nothing at the end. Waits.
-function Call:next()
-  local exchange = self.exchange
-  while true do
-    local kind, a, b, c, d, e, f = exchange:next()
-    if kind then return kind, a, b, c, d, e, f end
-    if exchange:done() then return nil end
-    wait.ready(exchange)
-  end
+--- What has come, as exchange:next() gives it; nothing when nothing is there now.
+function Call:poll()
+  return self.exchange:next()
+end
+
+--- Ended, and nothing is left to read.
+function Call:done()
+  return self.exchange:done()
 end
 
 -- The same for those who are told of the first content: then the plain ones.
 function Call:first_text()
   local text = Call.text(self)
-  self.text, self.next = nil, nil
+  self.text, self.poll = nil, nil
   if text then notify(self, "first_content", { kind = "text" }) end
   return text
 end
 
 local CONTENT = { text = true, reasoning = true, refusal = true, tool_call = true }
 
-function Call:first_next()
-  local kind, a, b, c, d, e, f = Call.next(self)
-  if not kind or CONTENT[kind] then self.text, self.next = nil, nil end
-  if CONTENT[kind] then notify(self, "first_content", { kind = kind }) end
+function Call:first_poll()
+  local kind, a, b, c, d, e, f = Call.poll(self)
+  if CONTENT[kind] then
+    self.text, self.poll = nil, nil
+    notify(self, "first_content", { kind = kind })
+  end
   return kind, a, b, c, d, e, f
 end
 

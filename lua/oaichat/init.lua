@@ -2,6 +2,7 @@
 -- The only file that wires the levels together.
 
 local core = require "oaichat.core"
+local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
@@ -93,6 +94,24 @@ function M.prewarm(whose)
   return hello or false
 end
 
+--- Makes a tool: chat.tool { name =, description =, parameters =, run = function(args, call) … end, … }. Raises
+--- for a bad name or schema: a list of tools with a hole would lose those behind it.
+--- @return oaichat.Tool
+function M.tool(spec)
+  local made, why = require "oaichat.tools".new(spec)
+  if not made then errors.misuse(why) end
+  return made
+end
+
 M.json = require "oaichat.json"
 
-return M
+-- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp.
+local LATER = { schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp" }
+
+return setmetatable(M, {
+  __index = function(chat, name)
+    if not LATER[name] then return nil end
+    chat[name] = require(LATER[name])
+    return chat[name]
+  end,
+})

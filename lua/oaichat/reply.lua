@@ -229,4 +229,24 @@ function M.new(raw, origin, facts)
   }, Reply)
 end
 
+--- A reply out of a message of the history: of calls that waited, for who goes on
+--- with them in another process.
+--- @param message table assistant
+--- @return oaichat.Reply
+function M.of_message(message)
+  local calls = {}
+  for i, call in ipairs(message.tool_calls or {}) do
+    calls[i] = { id = call.id, name = call["function"].name, arguments = call["function"].arguments }
+  end
+  local choice = {
+    index = 0, text = type(message.content) == "string" and message.content or "", refusal = message.refusal,
+    finish_reason = message.meta and message.meta.finish_reason, tool_calls = tool_calls(calls), message = message,
+  }
+  return setmetatable({
+    text = choice.text, refusal = choice.refusal, tool_calls = choice.tool_calls, finish_reason = choice.finish_reason,
+    message = message, choices = { choice }, attempts = {}, timing = {},
+    _raw = { choices = {}, extras = {} },
+  }, Reply)
+end
+
 return M

@@ -2,14 +2,17 @@
 -- knows neither the wire's format nor the transport: a wire renders, attempts
 -- run, a stream hands out.
 
-local attempts = require "oaichat.attempts"
+local approval = require "oaichat.approval"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
+local schema = require "oaichat.schema"
 local scheduler = require "oaichat.loop.scheduler"
 local stream = require "oaichat.stream"
 local task = require "oaichat.loop.task"
+local tools = require "oaichat.tools"
+local turn = require "oaichat.turn"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -29,7 +32,9 @@ local NEW = {
     event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
     depth = "number",
   },
-  keep_partial = "boolean", tools = "table", tool_choice = "string|table",
+  keep_partial = "boolean", schema = "table", repairs = "number",
+  tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
+  max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
   ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
   resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
   log = "function", hooks = HOOKS,
@@ -37,7 +42,9 @@ local NEW = {
 
 --- What session:send and session:stream take.
 local SEND = {
-  model = "string", params = "table", tools = "table", tool_choice = "string|table",
+  model = "string", params = "table", schema = "table", repairs = "number",
+  tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
+  max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
   timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean",
   on_event = "function", on_done = "function",
 }
@@ -112,7 +119,10 @@ function M.new(opts, wire)
     model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
-    _params = message.copy(opts.params or {}), _tools = message.copy(opts.tools), _tool_choice = opts.tool_choice,
+    _params = message.copy(opts.params or {}), _tools = opts.tools, _tool_choice = opts.tool_choice,
+    _parallel = opts.parallel_tool_calls, _max_rounds = opts.max_rounds, _max_calls = opts.max_calls,
+    _tool_timeout = opts.tool_timeout, _approve = opts.approve, _on_call = opts.on_call, _on_result = opts.on_result,
+    _schema = opts.schema, _repairs = opts.repairs,
     _deadline = opts.deadline, _keep_partial = opts.keep_partial or false,
     _log = opts.log, _hooks = opts.hooks, _engine = engine, _ca_file = opts.ca_file,
   }, Session)
@@ -193,66 +203,11 @@ function Session:_interrupt()
   self._stream = nil
 end
 
--- History plus input. Calls that neither answers are closed: their results stand
--- behind those that came, before whatever else comes.
-local function conversation(session, input)
-  local list, added, at = {}, {}, 1
-  add(list, session._messages)
-  while input[at] and input[at].role == "tool" do
-    added[at] = input[at]
-    at = at + 1
-  end
-  local answered = {}
-  add(answered, list)
-  add(answered, added)
-  for _, call in ipairs(message.open_calls(answered)) do
-    added[#added + 1] = message.close_call(call, "it was not run")
-  end
-  for i = at, #input do added[#added + 1] = input[i] end
-  add(list, added)
-  return { system = session.system, messages = list, origin = session._origin }, added
-end
-
-local function merged(base, extra)
-  if not extra then return base end
-  local out = {}
-  for name, value in pairs(base) do out[name] = value end
-  for name, value in pairs(extra) do out[name] = value end
-  return out
-end
-
-local function request_options(session, opts, streaming)
-  return {
-    model = opts.model or session.model,
-    params = merged(session._params, opts.params),
-    tools = opts.tools or session._tools,
-    tool_choice = opts.tool_choice or session._tool_choice,
-    stream = streaming,
-  }
-end
-
--- Takes the turn into the history, or leaves the history as it was.
-local function settle(session, added, keep_partial, reply, err)
-  if reply then
-    add(session._messages, added)
-    -- a copy: the reply is the caller's, and messages of a history never change
-    session._messages[#session._messages + 1] = message.copy(reply.message)
-  elseif err then
-    err.input = message.copy(added)
-    if keep_partial and err.partial and err.partial.text ~= "" then
-      add(session._messages, added)
-      local part = message.copy(err.partial.message)
-      part.meta.incomplete = true
-      part.tool_calls = nil
-      session._messages[#session._messages + 1] = part
-    end
-  end
-  return reply, err
-end
-
--- Starts a turn: call, err, settle function.
-local function begin(session, input, opts, streaming)
+-- Starts a turn.
+local function begin(session, input, opts, streaming, manual)
   opts = opts or {}
+  -- send(prompt:render(values)) of a prompt that could not be rendered
+  if input == nil and type(opts) == "string" then errors.misuse(opts) end
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, SEND)
   if not streaming and (opts.on_event or opts.on_done) then errors.misuse("on_event and on_done belong to stream") end
@@ -263,27 +218,7 @@ local function begin(session, input, opts, streaming)
   if current and current.scheduler ~= session._engine then
     errors.misuse("this session belongs to another engine than the task that uses it")
   end
-  local talk, added = conversation(session, own)
-  if not talk.messages[1] then errors.misuse("there is nothing to send: the conversation is empty") end
-  local keep = opts.keep_partial
-  if keep == nil then keep = session._keep_partial end
-  local function finish(reply, err) return settle(session, added, keep, reply, err) end
-  local wrong = bad_value(opts)
-  if wrong then
-    local _, _, err = config(wrong)
-    return nil, err, finish
-  end
-  local request = request_options(session, opts, streaming)
-  local parts, _, err = session._wire.render(talk, request)
-  if not parts then return nil, err, finish end
-  local call
-  call, _, err = attempts.start(session._core, parts, {
-    stream = streaming, origin = session._origin, model = request.model, hooks = session._hooks, log = session._log,
-    wire_options = {
-      timeouts = opts.timeouts, headers = opts.headers, deadline = opts.deadline or session._deadline,
-    },
-  })
-  return call, err, finish
+  return turn.start(session, own, opts, { streaming = streaming, manual = manual, wrong = bad_value(opts) })
 end
 
 -- Reads a whole answer. The session is busy meanwhile, and no longer when the wait
@@ -295,32 +230,40 @@ local function drain(session, call)
     task.check(current)
   end
   session._sending = true
-  local ok, why = true, nil
-  -- PUC 5.1 cannot park inside pcall
-  if wait.parks() then call:drain() else ok, why = pcall(call.drain, call) end
+  local ok, why = wait.pcall(call.drain, call)
   session._sending = nil
   if ok then return end
   call:cancel()
   error(why, 0)
 end
 
---- Sends and waits for the whole answer.
+local function send(session, input, opts, manual)
+  local new = begin(session, input, opts, false, manual)
+  if not new.over then drain(session, new) end
+  local reply, err = new:result()
+  if err then return errors.fail(err) end
+  return reply
+end
+
+--- Sends and waits for the whole answer; calls of tools that have `run` are run, and
+--- the model is asked again, until it answers. Calls that wait for approval come back
+--- as reply.parked.
 --- @param input string|table|nil a string, a message, a list of messages or of
 ---   content parts; nil goes on from the history
---- @param opts table|nil model, params, tools, tool_choice, timeouts, deadline, headers, keep_partial
+--- @param opts table|nil model, params, tools, tool_choice, parallel_tool_calls, max_rounds, max_calls, tool_timeout,
+---   approve, on_call, on_result, schema, repairs, timeouts, deadline, headers, keep_partial
 --- @return oaichat.Reply|nil reply
 --- @return string|nil message
 --- @return oaichat.Error|nil err err.input has the messages that were not taken
 function Session:send(input, opts)
-  local call, err, finish = begin(self, input, opts, false)
-  local reply, _
-  if call then
-    drain(self, call)
-    reply, _, err = call:result()
-  end
-  reply, err = finish(reply, err)
-  if err then return errors.fail(err) end
-  return reply
+  return send(self, input, opts)
+end
+
+--- One step of the loop that send drives: runs the calls that the history ends with,
+--- then sends one request. Calls in its answer are left for the next advance.
+--- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
+function Session:advance(input, opts)
+  return send(self, input, opts, true)
 end
 
 --- Sends and hands the answer out as it comes: `for text in session:stream(…)`,
@@ -329,14 +272,59 @@ end
 --- message, err) it returns at once and they are called from the host's loop.
 --- @return oaichat.Stream stream, nil, nil, oaichat.Stream stream
 function Session:stream(input, opts)
-  local call, err, finish = begin(self, input, opts, true)
-  if err then finish(nil, err) end
-  local new = stream.new(call, err, finish)
+  local new = stream.new(begin(self, input, opts, true))
   self._stream = new
   if opts and (opts.on_event or opts.on_done) then
     new:_subscribe(self._engine, opts.on_event, opts.on_done, self._log)
   end
   return new, nil, nil, new
+end
+
+-- ---- approval ---------------------------------------------------------------
+
+--- The calls that wait for a person: { id, name, arguments, hash }. They stand in the
+--- history, so that whoever keeps the messages keeps them, for another process too.
+--- @return table[] calls empty when none waits
+function Session:parked()
+  return approval.waiting(self._messages)
+end
+
+local function decide(session, id, fields, hash)
+  session:_interrupt()
+  return approval.decide(session._messages, id, fields, hash)
+end
+
+--- Lets a parked call run at the next send() or stream() without input. Refused when
+--- its arguments are not those that were parked, or not those of the hash.
+--- @param id string|nil nil: every call that waits
+--- @param hash string|nil of session:parked(), as the person saw it
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err kind "tool"
+function Session:approve(id, hash)
+  return decide(self, id, { state = "approved" }, hash)
+end
+
+--- Refuses a parked call; the model is told, with the reason.
+--- @param id string|nil nil: every call that waits
+--- @param reason string|nil
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err kind "tool"
+function Session:deny(id, reason)
+  return decide(self, id, { state = "denied", reason = reason })
+end
+
+--- A tool made of this session: each call asks a fork of it, which keeps nothing.
+--- @param spec { name: string, description: string|nil, timeout: number|nil, approve: any }
+--- @return oaichat.Tool
+function Session:as_tool(spec)
+  local own = {}
+  for name, value in pairs(spec) do own[name] = value end
+  own.parameters = own.parameters or schema.object { input = schema.string "What to ask" }
+  own.run = own.run or function(args)
+    local reply, why = self:fork():send(args.input)
+    return reply and reply.text, why
+  end
+  local made, why = tools.new(own)
+  if not made then errors.misuse(why) end
+  return made
 end
 
 function Session:__tostring()

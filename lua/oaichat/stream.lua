@@ -28,7 +28,7 @@ end
 
 -- From the first piece on, the hot path goes straight to the exchange.
 local function hasten(stream)
-  stream._exchange = stream._call.exchange
+  stream._exchange = stream._turn.exchange
 end
 
 local function release(stream, ok, ...)
@@ -40,28 +40,23 @@ end
 -- Calls what may wait. The stream is busy meanwhile, and no longer when it raised.
 local function await(stream, method)
   if stream._waiting then errors.misuse("this stream is being read elsewhere") end
-  local call, current = stream._call, task.current()
-  if current and current._told and not call.exchange:ready() then
+  local turn, current = stream._turn, task.current()
+  if current and current._told and not turn:ready() then
     stream:cancel()
     task.check(current)
   end
   stream._waiting = true
-  -- PUC 5.1 cannot park inside pcall
-  if wait.parks() then return release(stream, true, call[method](call)) end
-  return release(stream, pcall(call[method], call))
+  return release(stream, wait.pcall(turn[method], turn))
 end
 
 -- The turn is over: reply or err, kept for result().
 local function settle(stream)
-  if stream._settled then return end
-  stream._settled = true
-  if stream._call then
-    local parked = stream._waiting and stream._call.exchange:id()
-    local reply, _, err = stream._call:result(stream._waiting)
-    if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
-    stream._reply, stream._err = stream._finish(reply, err)
-    stream._call, stream._exchange = nil, nil
-  end
+  local turn = stream._turn
+  if not turn then return end
+  local parked = stream._waiting and turn.call and turn.exchange:id()
+  stream._turn, stream._exchange = nil, nil
+  stream._reply, stream._err = turn:result(stream._waiting)
+  if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
 end
 
 --- The next piece of text of the first choice. Never raises for a runtime failure.
@@ -73,10 +68,10 @@ function Stream:next()
   local text = exchange and exchange:text()
   if text then return text end
   if self._view ~= "next" then choose(self, "next") end
-  if self._call then
+  if self._turn then
     text = await(self, "text")
     if text then
-      hasten(self)
+      if self._turn then hasten(self) end
       return text
     end
     settle(self)
@@ -100,28 +95,31 @@ function Stream:__call()
 end
 
 local function event_of(kind, a, b, c, d, e, f)
-  if kind == "tool_call" then
+  if kind == "event" then
+    return a
+  elseif kind == "tool_call" then
     return { type = kind, choice = a, index = b, id = c, name = d, arguments = e, partial = f }
   elseif kind == "usage" then
     return { type = kind, usage = a }
   elseif kind == "finish" then
     return { type = kind, finish_reason = a, choice = b }
   end
-  return { type = kind, text = a, choice = b }
+  return { type = kind, text = a, choice = b, partial = c }
 end
 
 local function pull_event(stream)
-  if not stream._call then return nil end
+  if not stream._turn then return nil end
   local kind, a, b, c, d, e, f = await(stream, "next")
   if kind then return event_of(kind, a, b, c, d, e, f) end
   settle(stream)
   return nil
 end
 
---- Iterates over events: text, reasoning, refusal { text, choice } · tool_call
+--- Iterates over events: text, reasoning, refusal { text, choice }, with a schema also
+--- `partial`, the value so far (it grows in place, nothing of it is proved) · tool_call
 --- { index, id, name, arguments, partial, choice }: while partial is true,
 --- `arguments` is the new fragment; at last, with partial = false, the whole ·
---- usage { usage } · finish { finish_reason, choice }. Never raises: it ends, and
+--- tool_result { id, name, content, is_error } · usage { usage } · finish { finish_reason, choice }. Never raises: it ends, and
 --- result() says how.
 function Stream:events()
   choose(self, "events")
@@ -129,10 +127,11 @@ function Stream:events()
 end
 
 local function pull_chunk(stream)
-  if not stream._call then return nil end
-  local kind, data = await(stream, "next")
-  if kind then return (json.decode(data)) end
-  settle(stream)
+  while stream._turn do
+    local kind, data = await(stream, "next")
+    if kind == "chunk" then return (json.decode(data)) end
+    if not kind then settle(stream) end
+  end
   return nil
 end
 
@@ -140,43 +139,47 @@ end
 --- not know. Never raises.
 function Stream:chunks()
   choose(self, "chunks")
-  if self._call then self._call.exchange:chunks() end
+  if self._turn then self._turn:want_chunks() end
   return pull_chunk, self
 end
 
--- Calls back what has come; true at the end. An error in a callback is logged and
--- cancels the stream.
-local function call_back(stream, on_event, on_done, log)
-  local function guarded(fn, ...)
-    local ok, why = pcall(fn, ...)
-    if not ok then
-      if log then pcall(log, "error", "callback", { error = tostring(why) }) end
-      return false
-    end
-    return true
-  end
-  local function done()
+-- What a stream with callbacks needs: an error in one is logged and cancels the
+-- stream; on_done is called once.
+local function guarded(log, fn, ...)
+  local ok, why = pcall(fn, ...)
+  if not ok and log then pcall(log, "error", "callback", { error = tostring(why) }) end
+  return ok
+end
+
+local function tell_done(stream, on_done, log)
+  return function()
     if stream._told then return end
     stream._told = true
     stream._unwatch = nil
-    if on_done then guarded(on_done, stream._reply, stream._err and stream._err.message, stream._err) end
+    if on_done then guarded(log, on_done, stream._reply, stream._err and stream._err.message, stream._err) end
   end
-  stream._done = done
-  return function()
-    local exchange = stream._call and stream._call.exchange
-    while exchange do
-      local kind, a, b, c, d, e, f = exchange:next()
-      if not kind then
-        if not exchange:done() then return false end
-        break
-      end
-      if on_event and not guarded(on_event, event_of(kind, a, b, c, d, e, f)) then stream:cancel() end
-      if stream._told then return true end
+end
+
+-- Hands out what is there. "again": wait for the exchange; "between": tools run or
+-- another request starts; "over".
+local function hand_out(stream, on_event, log)
+  while stream._turn do
+    local turn = stream._turn
+    local kind, a, b, c, d, e, f = turn:poll()
+    if kind then
+      local fine = not on_event or guarded(log, on_event, event_of(kind, a, b, c, d, e, f))
+      if not fine then stream:cancel() end
+    elseif turn.over then
+      settle(stream)
+    elseif not turn:between() then
+      return "again"
+    elseif turn:plain() then
+      turn:_advance()
+    else
+      return "between"
     end
-    settle(stream)
-    done()
-    return true
   end
+  return "over"
 end
 
 --- For hosts without a coroutine at hand: events go to on_event, the end to
@@ -185,19 +188,41 @@ end
 --- @param scheduler oaichat.Scheduler
 function Stream:_subscribe(scheduler, on_event, on_done, log)
   choose(self, "callbacks")
-  local turn = call_back(self, on_event, on_done, log)
-  if not self._call then
-    -- what failed before it began is told from step too, never from stream()
-    scheduler:spawn(turn)
-    return
+  self._done = tell_done(self, on_done, log)
+  local follow
+  local function turn()
+    local how = hand_out(self, on_event, log)
+    if how == "again" then return false end
+    if how == "over" then self._done() else follow() end
+    return true
   end
-  self._unwatch = scheduler:on_ready(self._call.exchange, turn)
+  -- what may wait gets a task; then the callbacks go on with what came
+  function follow()
+    local one = scheduler:spawn(function()
+      local current = self._turn
+      if current and not current.over then current:_advance() end
+    end)
+    one._observed = true
+    one._on_end = function(ended)
+      if not ended._ok then
+        if log then pcall(log, "error", "turn", { error = tostring(ended:_error()) }) end
+        return self:cancel()
+      end
+      if turn() or not self._turn then return end
+      self._unwatch = scheduler:on_ready(self._turn.exchange, turn)
+    end
+  end
+  if self._turn and self._turn.call then
+    self._unwatch = scheduler:on_ready(self._turn.exchange, turn)
+  else
+    follow() -- what failed before it began is told from step too, never from stream()
+  end
 end
 
 --- Reads to the end and says how it went. May be called again.
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Stream:result()
-  if self._call then
+  if self._turn then
     await(self, "drain")
     settle(self)
     if self._unwatch then self._unwatch() end
@@ -210,8 +235,8 @@ end
 --- Ends it now: the socket is closed, err.kind is "canceled". No effect on a stream
 --- that has ended.
 function Stream:cancel()
-  if not self._call then return end
-  self._call:cancel()
+  if not self._turn then return end
+  self._turn:cancel()
   settle(self)
   self._waiting = false
   if self._unwatch then self._unwatch() end
@@ -221,20 +246,20 @@ end
 --- Still under way, as far as anyone has looked.
 --- @return boolean
 function Stream:active()
-  return self._call ~= nil
+  return self._turn ~= nil
 end
 
 Stream.__close = Stream.cancel
 
 function Stream:__tostring()
-  return ("oaichat.Stream (%s)"):format(self._call and "open" or self._err and self._err.kind or "finished")
+  return ("oaichat.Stream (%s)"):format(self._turn and "open" or self._err and self._err.kind or "finished")
 end
 
---- @param call table|nil of oaichat.attempts
---- @param err oaichat.Error|nil why there is no call
---- @param finish fun(reply, err): oaichat.Reply|nil, oaichat.Error|nil settles the turn
-function M.new(call, err, finish)
-  return setmetatable({ _call = call, _err = err, _finish = finish, _settled = not call }, Stream)
+--- @param turn oaichat.Turn
+function M.new(turn)
+  local stream = setmetatable({ _turn = turn }, Stream)
+  if turn.over then settle(stream) end -- it failed before it began
+  return stream
 end
 
 return M

@@ -21,7 +21,7 @@ local core = {}
 function core.engine(fresh) end
 
 --- A session of the core: an endpoint with its key, deadlines (seconds) and caps.
----@param options { base_url: string, api_key?: string|false, wire?: string, path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, engine?: oaichat.core.Engine }
+---@param options { base_url: string, api_key?: string|false, wire?: "chat"|"raw", path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, engine?: oaichat.core.Engine }
 ---@return oaichat.core.Session|nil session
 ---@return string|nil message
 ---@return table|nil err kind "config"
@@ -55,8 +55,19 @@ function core.base64(bytes) end
 --- @return string
 function core.sha256(bytes) end
 
+--- What is not UTF-8 becomes U+FFFD.
+--- @param bytes string
+--- @return string
+function core.utf8_repair(bytes) end
+
 ---@return string curl, string|nil tls versions in use
 function core.curl_version() end
+
+--- ECMA-262 with the u flag, as JSON Schema's `pattern`, in linear time. No
+--- lookaround, no backreferences; see src/regex.h.
+---@param pattern string
+---@return oaichat.core.Regex|nil regex, string|nil message
+function core.regex(pattern) end
 
 --- C objects that are not closed, by class name.
 ---@return table<string, integer>
@@ -127,7 +138,7 @@ function Engine:close() end
 local Session = {}
 --- Starts an exchange for a whole answer.
 ---@param body string|string[]
----@param options? { timeouts?: table<string, number>, deadline?: number, headers?: table<string, string> }
+---@param options? { timeouts?: table<string, number>, deadline?: number, headers?: table<string, string>, method?: "GET"|"POST"|"PUT"|"PATCH"|"DELETE", path?: string } POST and the session's path by default; GET and DELETE without a body are sent without one
 ---@return oaichat.core.Exchange|nil exchange, string|nil message, table|nil err
 function Session:send(body, options) end
 --- Starts an exchange for events.
@@ -147,7 +158,8 @@ local Exchange = {}
 function Exchange:next() end
 ---@return string|nil piece of the first choice's text
 function Exchange:text() end
---- From now on next gives the events' raw data.
+--- From now on next gives the events' raw data; on the raw wire it does so from the
+--- start: "chunk", data, name|nil, id|nil, retry (ms)|nil.
 function Exchange:chunks() end
 --- Reads and drops what there is.
 ---@return boolean done
@@ -160,7 +172,8 @@ function Exchange:ready() end
 function Exchange:wait(seconds) end
 ---@return boolean done ended, and nothing is left to pull
 function Exchange:done() end
---- The reply so far, whole without a failure. Raises before the end.
+--- The reply so far, whole without a failure. Raises before the end. On the raw wire
+--- it has status and body: all bytes but those of a stream's events.
 ---@return table reply, oaichat.core.Failure|nil failure
 function Exchange:result() end
 ---@return lightuserdata what engine:pop() gives when there is something to pull
@@ -236,5 +249,15 @@ function Peer:close() end
 function Peer:pending() end
 ---@return boolean
 function Peer:closed() end
+
+---@class oaichat.core.Regex not counted by core.live()
+local Regex = {}
+--- Whether the text has a match.
+---@param text string
+---@param steps? integer 5e7 by default
+---@return boolean|nil found nil: it takes more steps
+---@return number|string steps_or_message
+function Regex:test(text, steps) end
+function Regex:close() end
 
 return core

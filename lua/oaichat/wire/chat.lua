@@ -54,6 +54,63 @@ local function wire_message(message, origin)
   return out
 end
 
+-- A tool's message takes text alone (API reference, tool message): what else a result
+-- has goes into a user message behind the results.
+local function split_result(message)
+  local texts, others = {}, {}
+  for _, part in ipairs(message.content) do
+    if part.type == "text" then texts[#texts + 1] = part else others[#others + 1] = part end
+  end
+  if not others[1] then return message end
+  texts[#texts + 1] = { type = "text", text = "(what cannot stand here follows in the next user message)" }
+  table.insert(others, 1, { type = "text", text = ("(of the result of call %s)"):format(message.tool_call_id) })
+  local own = { role = "tool", tool_call_id = message.tool_call_id, content = texts }
+  return own, { role = "user", content = others }
+end
+
+-- message of a tool -> { its own part, the user message behind it }; kept, so that
+-- their encodings are too.
+local splits = setmetatable({}, { __mode = "k" })
+
+local function has_parts(messages)
+  for _, message in ipairs(messages) do
+    if message.role == "tool" and type(message.content) == "table" then return true end
+  end
+  return false
+end
+
+-- The messages as this wire can carry them.
+local function carried(messages)
+  if not has_parts(messages) then return messages end
+  local out, n, behind = {}, 0, nil
+  for i, message in ipairs(messages) do
+    local own = message
+    if message.role == "tool" and type(message.content) == "table" then
+      local split = splits[message]
+      if not split then
+        split = { split_result(message) }
+        splits[message] = split
+      end
+      own = split[1]
+      if split[2] then
+        behind = behind or {}
+        behind[#behind + 1] = split[2]
+      end
+    end
+    n = n + 1
+    out[n] = own
+    local next_one = messages[i + 1]
+    if behind and not (next_one and next_one.role == "tool") then
+      for _, one in ipairs(behind) do
+        n = n + 1
+        out[n] = one
+      end
+      behind = nil
+    end
+  end
+  return out
+end
+
 local function encode_message(message, origin, position)
   local by_origin = encoded[message]
   local text = by_origin and by_origin[origin]
@@ -116,7 +173,7 @@ function M.render(conversation, options)
     n = n + 1
     parts[n] = text
   end
-  for i, message in ipairs(conversation.messages) do
+  for i, message in ipairs(carried(conversation.messages)) do
     local text
     text, why, err = encode_message(message, conversation.origin, i)
     if not text then return nil, why, err end

@@ -1,0 +1,432 @@
+--- turn: from an input to the final answer: a request, the tool calls of its answer,
+-- the next request, and so on. What is complete is taken into the history, a round
+-- at a time; a round that fails leaves no trace. The session's inner half: it reads
+-- the session's fields and is driven by send or by a stream.
+
+local attempts = require "oaichat.attempts"
+local approval = require "oaichat.approval"
+local core = require "oaichat.core"
+local errors = require "oaichat.errors"
+local message = require "oaichat.message"
+local partial = require "oaichat.partial"
+local replies = require "oaichat.reply"
+local rounds = require "oaichat.round"
+local structured = require "oaichat.structured"
+local tools = require "oaichat.tools"
+local wait = require "oaichat.wait"
+
+local M = {}
+
+--- Requests that one input may cause, and calls.
+M.MAX_ROUNDS, M.MAX_CALLS = 16, 256
+
+--- @class oaichat.Turn
+local Turn = {}
+Turn.__index = Turn
+
+local function add(list, items)
+  for _, item in ipairs(items) do list[#list + 1] = item end
+end
+
+local function merged(base, extra)
+  if not extra then return base end
+  local out = {}
+  for name, value in pairs(base) do out[name] = value end
+  for name, value in pairs(extra) do out[name] = value end
+  return out
+end
+
+-- ---- what is sent --------------------------------------------------------------
+
+-- Calls that neither the history nor the input answers are closed: their results
+-- stand behind those that came, before whatever else comes.
+local function with_closers(history, input)
+  local added, at = {}, 1
+  while input[at] and input[at].role == "tool" do
+    added[at] = input[at]
+    at = at + 1
+  end
+  local answered = {}
+  add(answered, history)
+  add(answered, added)
+  local parked = approval.parked_in(history)
+  for _, call in ipairs(message.open_calls(answered)) do
+    local kept = parked and approval.of(parked, call.id)
+    added[#added + 1] = kept and kept.content
+      and { role = "tool", tool_call_id = call.id, content = kept.content }
+      or message.close_call(call, "it was not run")
+  end
+  for i = at, #input do added[#added + 1] = input[i] end
+  return added
+end
+
+-- The tools of this request: a list, or a function that is asked each round.
+local function tool_set(turn)
+  local list = turn.opts.tools
+  if list == nil then list = turn.session._tools end
+  if type(list) == "function" then
+    list = list(turn.session, turn.requests)
+    if list ~= nil and type(list) ~= "table" then errors.misuse "tools: the function must return a list" end
+  end
+  return list and tools.set(list)
+end
+
+-- A name alone forces that tool; what was forced is not forced again when its
+-- results are there, or the model could never answer.
+local function tool_choice(turn)
+  if turn.requests > 0 then return nil end
+  local choice = turn.opts.tool_choice
+  if choice == nil then choice = turn.session._tool_choice end
+  if type(choice) == "string" and turn.tools and turn.tools:find(choice) then
+    return { type = "function", ["function"] = { name = choice } }
+  end
+  return choice
+end
+
+local function parallel(turn)
+  local value = turn.opts.parallel_tool_calls
+  if value == nil then value = turn.session._parallel end
+  return value
+end
+
+local function request_of(turn)
+  local session, opts = turn.session, turn.opts
+  local params = merged(session._params, opts.params)
+  local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
+  if list and parallel(turn) ~= nil then params = merged(params, { parallel_tool_calls = parallel(turn) }) end
+  if turn.plan then params = merged(params, { response_format = turn.plan:response_format() }) end
+  return {
+    model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),
+    stream = turn.streaming,
+  }
+end
+
+local function talk_of(turn)
+  local session, list = turn.session, {}
+  add(list, session._messages)
+  add(list, turn.added)
+  add(list, turn.extra)
+  local system, more = session.system, turn.plan and turn.plan:instruction()
+  if more then system = system and system .. "\n\n" .. more or more end
+  return { system = system, messages = list, origin = session._origin }
+end
+
+-- Starts the next request; false: the turn failed.
+local function request(turn)
+  local session, opts = turn.session, turn.opts
+  turn.tools = tool_set(turn)
+  local talk, asked = talk_of(turn), request_of(turn)
+  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
+  local parts, _, err = session._wire.render(talk, asked)
+  if not parts then return turn:_fail(err) end
+  local left = turn.stop_at and turn.stop_at - core.now()
+  if left and left <= 0 then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
+  turn.requests = turn.requests + 1
+  turn.call, _, err = attempts.start(session._core, parts, {
+    stream = turn.streaming, origin = session._origin, model = asked.model, hooks = session._hooks,
+    log = session._log, wire_options = { timeouts = opts.timeouts, headers = opts.headers, deadline = left },
+  })
+  if not turn.call then return turn:_fail(err) end
+  turn.exchange = turn.call.exchange
+  if turn.chunks then turn.exchange:chunks() end
+  turn.grow = turn.plan and turn.streaming and partial.new() or nil
+  turn.items = 0
+  return true
+end
+
+-- ---- how it ends -----------------------------------------------------------------
+
+local function over(turn, reply, err)
+  turn.over, turn.reply, turn.err = true, reply, err
+  turn.call = nil
+  return false
+end
+
+-- Leaves the history as it was, or with what keep_partial asks for.
+function Turn:_fail(err)
+  local session, added = self.session, self.added
+  err.input = message.copy(added)
+  local keep = self.opts.keep_partial
+  if keep == nil then keep = session._keep_partial end
+  if keep and err.partial and err.partial.text ~= "" then
+    add(session._messages, added)
+    local part = message.copy(err.partial.message)
+    part.meta.incomplete = true
+    part.tool_calls = nil
+    session._messages[#session._messages + 1] = part
+  end
+  return over(self, nil, err)
+end
+
+local function commit(turn, answer)
+  local history = turn.session._messages
+  add(history, turn.added)
+  history[#history + 1] = answer
+  turn.added, turn.extra = {}, {}
+end
+
+local function succeed(turn, reply)
+  -- a copy: the reply is the caller's, and messages of a history never change
+  commit(turn, message.copy(reply.message))
+  reply.rounds = turn.rounds[1] and turn.rounds or nil
+  return over(turn, reply)
+end
+
+-- ---- rounds ----------------------------------------------------------------------
+
+local function run_round(turn, answer, reply)
+  local session, opts = turn.session, turn.opts
+  local function option(name)
+    if opts[name] ~= nil then return opts[name] end
+    return session["_" .. name]
+  end
+  turn.round = rounds.new(answer, {
+    engine = session._engine, session = session, tools = turn.tools, content = tools.content,
+    cut = reply and (reply.finish_reason == "length" or reply.finish_reason == "content_filter"),
+    parallel = parallel(turn), stop_at = turn.stop_at, tool_timeout = option "tool_timeout",
+    approve = option "approve", on_call = option "on_call", on_result = option "on_result", log = session._log,
+    on_event = turn.streaming and function(event) turn.queue[#turn.queue + 1] = event end or nil,
+  })
+  local how, _, err = turn.round:run()
+  local round = turn.round
+  turn.round = nil
+  return how, err, round
+end
+
+-- The calls wait for a person: the answer stands in the history with what is known
+-- of each.
+local function park(turn, answer, round, reply)
+  answer.meta = merged(answer.meta or {}, { calls = round:kept() })
+  if turn.resumed then turn.session._messages[#turn.session._messages] = nil end
+  commit(turn, answer)
+  reply = reply or replies.of_message(answer)
+  reply.parked = approval.waiting(turn.session._messages)
+  reply.rounds = turn.rounds[1] and turn.rounds or nil
+  return over(turn, reply)
+end
+
+-- Runs the calls of an answer and asks again; false: the turn is over.
+local function go_round(turn, answer, reply)
+  turn.calls = turn.calls + #answer.tool_calls
+  if turn.requests >= (turn.opts.max_rounds or turn.session._max_rounds or M.MAX_ROUNDS)
+    or turn.calls > (turn.opts.max_calls or turn.session._max_calls or M.MAX_CALLS) then
+    local err = errors.new {
+      kind = "tool", code = "max_rounds",
+      message = ("the model still calls tools after %d requests and %d calls"):format(turn.requests, turn.calls),
+    }
+    err.partial = reply
+    return turn:_fail(err)
+  end
+  local how, err, round = run_round(turn, answer, reply)
+  if turn.over then return false end -- canceled meanwhile
+  if how == "parked" then return park(turn, answer, round, reply) end
+  if not how then
+    err.partial = reply
+    return turn:_fail(err)
+  end
+  if turn.resumed then
+    -- the answer stands in the history already, parked or unanswered
+    local history, plain = turn.session._messages, {}
+    for name, value in pairs(answer) do plain[name] = value end
+    plain.meta = merged(answer.meta or {}, {})
+    plain.meta.calls = nil
+    history[#history] = nil
+    turn.resumed = nil
+    commit(turn, plain)
+  else
+    commit(turn, answer)
+  end
+  add(turn.session._messages, round:messages())
+  if reply then turn.rounds[#turn.rounds + 1] = reply end
+  return request(turn)
+end
+
+local function check_data(turn, reply)
+  local data, _, err = turn.plan:read(reply)
+  if not err then
+    reply.data = data
+    turn.session._schema_mode = turn.plan.mode
+    reply.via = turn.plan:via(reply.via)
+    return succeed(turn, reply)
+  end
+  local max = turn.opts.repairs or turn.session._repairs or structured.REPAIRS
+  -- what a stream has shown cannot be taken back
+  local mend = not turn.streaming and turn.plan:repair(reply, err, max)
+  if not mend then return turn:_fail(err) end
+  turn.rounds[#turn.rounds + 1] = reply
+  turn.extra = mend
+  return request(turn)
+end
+
+-- The exchange has ended: what now? False: the turn is over.
+local function go_on(turn)
+  local reply, _, err = turn.call:result()
+  turn.call = nil
+  if err then
+    if turn.plan and not turn.canceled and turn.plan:degrade(err) then return request(turn) end
+    return turn:_fail(err)
+  end
+  if not turn.manual and turn.tools and turn.tools:takes(reply.tool_calls) then
+    return go_round(turn, message.copy(reply.message), reply)
+  end
+  if turn.plan and not reply.tool_calls[1] then return check_data(turn, reply) end
+  return succeed(turn, reply)
+end
+
+-- Calls at the end of the history that can be run now.
+local function open_round(turn)
+  local history = turn.session._messages
+  local last = history[#history]
+  if turn.added[1] or not last or not last.tool_calls then return nil end
+  turn.tools = tool_set(turn)
+  local calls = {}
+  for i, call in ipairs(last.tool_calls) do calls[i] = { name = call["function"].name } end
+  return turn.tools and turn.tools:takes(calls) and last or nil
+end
+
+-- Does what is next where no exchange is under way; may wait. False: the turn is over.
+local function proceed(turn)
+  if turn.over then return false end
+  if turn.call then return go_on(turn) end
+  turn.started = true
+  return go_round(turn, message.copy(turn.resumed), nil)
+end
+
+-- ---- reading ---------------------------------------------------------------------
+
+--- Waits until something can be had without waiting, or the turn is over.
+--- @return boolean false: over
+function Turn:_advance()
+  if not self.call or self.call:done() then return proceed(self) end
+  wait.ready(self.exchange)
+  return true
+end
+
+--- @return boolean what comes next may take tools or another request
+function Turn:between()
+  return not self.over and (not self.call or self.call:done())
+end
+
+--- What is next needs nobody's turn: the answer is the last, as it is.
+function Turn:plain()
+  return self.call ~= nil and not self.plan and not (self.tools and self.tools.runs)
+end
+
+--- The next piece of the first choice's text; nil at the end. Waits.
+--- @return string|nil
+function Turn:text()
+  repeat
+    local text = self.call and self.call:text()
+    if text then return text end
+  until not self:_advance()
+end
+
+-- With a schema: the value so far, and an event for each element of a list that has
+-- become whole.
+local function grow(turn, text)
+  local grow = turn.grow
+  grow:feed(text)
+  local value, list = turn.plan:part(grow:value())
+  if list then
+    for index = turn.items + 1, grow:complete(list) do
+      turn.items = index
+      turn.queue[#turn.queue + 1] = turn.plan:item(index, list[index])
+    end
+  end
+  return value
+end
+
+--- What has come, as exchange:next() gives it, or "event" and a table; nothing when
+--- nothing is there now.
+function Turn:poll()
+  local event = table.remove(self.queue, 1)
+  if event then return "event", event end
+  if not self.call then return nil end
+  local kind, a, b, c, d, e, f = self.call:poll()
+  if kind == "text" and b == 0 and self.grow then c = grow(self, a) end
+  return kind, a, b, c, d, e, f
+end
+
+--- The same, but waits; nothing: the end.
+function Turn:next()
+  repeat
+    local kind, a, b, c, d, e, f = self:poll()
+    if kind then return kind, a, b, c, d, e, f end
+  until not self:_advance() and not self.queue[1]
+end
+
+--- Reads on to the end, handing nothing out.
+function Turn:drain()
+  repeat
+    if self.call then self.call:drain() end
+  until not self:_advance()
+end
+
+--- From now on poll gives the server's own chunks.
+function Turn:want_chunks()
+  self.chunks = true
+  if self.call then self.exchange:chunks() end
+end
+
+--- Something can be had without waiting.
+function Turn:ready()
+  return self.over or self.queue[1] ~= nil or (self.exchange ~= nil and self.exchange:ready())
+end
+
+--- Ends it; result says how.
+function Turn:cancel()
+  self.canceled = true
+  if self.round then self.round:cancel() end
+  if self.call then self.call:cancel() end
+end
+
+--- What came of it; once. Ends a turn that is still under way as canceled.
+--- @return oaichat.Reply|nil reply, oaichat.Error|nil err
+function Turn:result(awaited)
+  if not self.over then
+    local err
+    if self.call then
+      local _
+      _, _, err = self.call:result(awaited)
+    end
+    self:_fail(err or errors.new { kind = "canceled", code = "canceled" })
+  end
+  return self.reply, self.err
+end
+
+-- ---- start -----------------------------------------------------------------------
+
+--- Starts a turn. Nothing waits here.
+--- @param session oaichat.Session
+--- @param own table[] the input's messages
+--- @param opts table of session:send
+--- @param how { streaming: boolean, manual: boolean|nil, wrong: string|nil } manual: calls of the answer are not run;
+---   wrong: what is wrong with opts
+--- @return oaichat.Turn
+function M.start(session, own, opts, how)
+  local deadline = opts.deadline or session._deadline
+  local turn = setmetatable({
+    session = session, opts = opts, streaming = how.streaming, extra = {}, rounds = {}, queue = {}, requests = 0, calls = 0,
+    over = false, manual = how.manual, stop_at = deadline and core.now() + deadline, added = own,
+  }, Turn)
+  if how.wrong then
+    turn:_fail(errors.new { kind = "config", code = "config", message = how.wrong })
+    return turn
+  end
+  local wanted = opts.schema or session._schema
+  if wanted then
+    local err, _
+    turn.plan, _, err = structured.new(wanted, session._schema_mode)
+    if err then
+      turn:_fail(err)
+      return turn
+    end
+  end
+  turn.resumed = open_round(turn)
+  if turn.resumed then return turn end
+  turn.added = with_closers(session._messages, own)
+  request(turn)
+  return turn
+end
+
+return M

@@ -120,8 +120,8 @@ local descriptors_after, memory_after, objects_after = held()
 print(("%s: %d canceled, %d events after a cancel, descriptors %d -> %d, resident %d -> %d kB, objects %s"):format(
   name, told, late, descriptors, descriptors_after, memory, memory_after, objects_after))
 assert(told == WAVES * WAVE and late == 0, "not told exactly once")
--- one or two may be the host's own, not yet collected
-assert(descriptors_after <= descriptors + 2, "descriptors leak")
+-- one more connection may be kept: a stream that was complete when it was canceled
+assert(descriptors_after <= descriptors + 1, "descriptors leak")
 assert(objects_after == objects, "objects leak: before " .. objects)
 assert(memory_after - memory < 1024, "memory grows")
 if host.handle then host.handle:detach() end

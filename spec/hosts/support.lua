@@ -39,10 +39,10 @@ end
 
 --- @return number kB resident
 function M.resident()
-  for line in io.lines "/proc/self/status" do
-    local kb = line:match "^VmRSS:%s*(%d+)"
-    if kb then return tonumber(kb) end
-  end
+  local file = assert(io.open "/proc/self/status")
+  local kb = file:read("*a"):match "\nVmRSS:%s*(%d+)"
+  file:close()
+  return tonumber(kb)
 end
 
 --- Of a list of numbers: the value below which a share of them is.

@@ -1,5 +1,6 @@
 --- approval: calls that wait for a person: parked in the history, decided, resumed
 -- here or in another process, refused when they were changed meanwhile.
+-- luacheck: no max line length
 
 local chat = require "oaichat"
 local json = require "oaichat.json"

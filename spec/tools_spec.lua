@@ -1,5 +1,6 @@
 --- tools: what a model may call, and what it gets back; the loop from the question to
 -- the answer, by send and by stream (FAULTS rows 80 to 83, 93, 118).
+-- luacheck: no max line length
 
 local chat = require "oaichat"
 local json = require "oaichat.json"

@@ -48,20 +48,21 @@ function M.waiting(messages)
   return out
 end
 
+local function copy(t)
+  local out = {}
+  for name, value in pairs(t) do out[name] = value end
+  return out
+end
+
 -- Messages of a history never change (their encodings are kept by their table), so
 -- a decision makes a new one.
 local function changed(message, id, fields)
-  local out, meta, calls = {}, {}, {}
-  for name, value in pairs(message) do out[name] = value end
-  for name, value in pairs(message.meta) do meta[name] = value end
-  for i, kept in ipairs(message.meta.calls) do
-    calls[i] = kept
-    if kept.id == id then
-      calls[i] = { id = id, hash = kept.hash }
-      for name, value in pairs(fields) do calls[i][name] = value end
-    end
+  local out = copy(message)
+  out.meta = copy(message.meta)
+  out.meta.calls = copy(message.meta.calls)
+  for i, kept in ipairs(out.meta.calls) do
+    if kept.id == id then out.meta.calls[i] = { id = id, hash = kept.hash, state = fields.state, reason = fields.reason } end
   end
-  meta.calls, out.meta = calls, meta
   return out
 end
 

@@ -119,8 +119,9 @@ end
 --- `partial`, the value so far (it grows in place, nothing of it is proved) · tool_call
 --- { index, id, name, arguments, partial, choice }: while partial is true,
 --- `arguments` is the new fragment; at last, with partial = false, the whole ·
---- tool_result { id, name, content, is_error } · usage { usage } · finish { finish_reason, choice }. Never raises: it ends, and
---- result() says how.
+--- tool_result { id, name, content, is_error } · item { index, value, valid }: an element
+--- of a schema's list that is whole · usage { usage } · finish { finish_reason, choice }.
+--- Never raises: it ends, and result() says how.
 function Stream:events()
   choose(self, "events")
   return pull_event, self

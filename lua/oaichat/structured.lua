@@ -100,7 +100,8 @@ function Structured:item(index, value)
     self._element, self._item = schema.compile(whole), whole
   end
   if self._strict then value = schema.unstrict(value, self._item) end
-  return { type = "item", index = index, value = value, valid = self._element ~= nil and self._element:check(value) == true }
+  local valid = self._element ~= nil and self._element:check(value) == true
+  return { type = "item", index = index, value = value, valid = valid }
 end
 
 local WORDS = { "response_format", "json_schema", "json_object", "structured output", "json mode" }
@@ -109,8 +110,8 @@ local WORDS = { "response_format", "json_schema", "json_object", "structured out
 --- @param err oaichat.Error
 --- @return boolean
 function Structured:degrade(err)
-  local status = err.kind == "invalid_request" or err.kind == "not_found" or (err.kind == "server" and err.status == 501)
-  if not status or err.partial then return false end
+  local refused = err.kind == "invalid_request" or err.kind == "not_found" or err.status == 501
+  if not refused or err.partial then return false end
   local text = ((err.param or "") .. " " .. (err.code or "") .. " " .. err.message):lower()
   local blames = false
   for _, word in ipairs(WORDS) do blames = blames or text:find(word, 1, true) ~= nil end
@@ -141,7 +142,9 @@ end
 --- The data of an answer, or why it is none. Refusals and answers that were cut are
 --- never read.
 --- @param reply oaichat.Reply
---- @return any data, string|nil message, oaichat.Error|nil err kind "validation" (path, value, errors) or "content_filter"
+--- @return any data
+--- @return string|nil message
+--- @return oaichat.Error|nil err kind "validation" (path, value, errors) or "content_filter"
 function Structured:read(reply)
   if reply.refusal then
     return invalid(reply, { kind = "content_filter", code = "refusal", message = "the model refused to answer" })

@@ -10,6 +10,7 @@ local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 local partial = require "oaichat.partial"
 local replies = require "oaichat.reply"
+local requests = require "oaichat.request"
 local rounds = require "oaichat.round"
 local structured = require "oaichat.structured"
 local tools = require "oaichat.tools"
@@ -24,42 +25,6 @@ M.MAX_ROUNDS, M.MAX_CALLS = 16, 256
 local Turn = {}
 Turn.__index = Turn
 
-local function add(list, items)
-  for _, item in ipairs(items) do list[#list + 1] = item end
-end
-
-local function merged(base, extra)
-  if not extra then return base end
-  local out = {}
-  for name, value in pairs(base) do out[name] = value end
-  for name, value in pairs(extra) do out[name] = value end
-  return out
-end
-
--- ---- what is sent --------------------------------------------------------------
-
--- Calls that neither the history nor the input answers are closed: their results
--- stand behind those that came, before whatever else comes.
-local function with_closers(history, input)
-  local added, at = {}, 1
-  while input[at] and input[at].role == "tool" do
-    added[at] = input[at]
-    at = at + 1
-  end
-  local answered = {}
-  add(answered, history)
-  add(answered, added)
-  local parked = approval.parked_in(history)
-  for _, call in ipairs(message.open_calls(answered)) do
-    local kept = parked and approval.of(parked, call.id)
-    added[#added + 1] = kept and kept.content
-      and { role = "tool", tool_call_id = call.id, content = kept.content }
-      or message.close_call(call, "it was not run")
-  end
-  for i = at, #input do added[#added + 1] = input[i] end
-  return added
-end
-
 -- The tools of this request: a list, or a function that is asked each round.
 local function tool_set(turn)
   local list = turn.opts.tools
@@ -71,51 +36,11 @@ local function tool_set(turn)
   return list and tools.set(list)
 end
 
--- A name alone forces that tool; what was forced is not forced again when its
--- results are there, or the model could never answer.
-local function tool_choice(turn)
-  if turn.requests > 0 then return nil end
-  local choice = turn.opts.tool_choice
-  if choice == nil then choice = turn.session._tool_choice end
-  if type(choice) == "string" and turn.tools and turn.tools:find(choice) then
-    return { type = "function", ["function"] = { name = choice } }
-  end
-  return choice
-end
-
-local function parallel(turn)
-  local value = turn.opts.parallel_tool_calls
-  if value == nil then value = turn.session._parallel end
-  return value
-end
-
-local function request_of(turn)
-  local session, opts = turn.session, turn.opts
-  local params = merged(session._params, opts.params)
-  local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
-  if list and parallel(turn) ~= nil then params = merged(params, { parallel_tool_calls = parallel(turn) }) end
-  if turn.plan then params = merged(params, { response_format = turn.plan:response_format() }) end
-  return {
-    model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),
-    stream = turn.streaming,
-  }
-end
-
-local function talk_of(turn)
-  local session, list = turn.session, {}
-  add(list, session._messages)
-  add(list, turn.added)
-  add(list, turn.extra)
-  local system, more = session.system, turn.plan and turn.plan:instruction()
-  if more then system = system and system .. "\n\n" .. more or more end
-  return { system = system, messages = list, origin = session._origin }
-end
-
 -- Starts the next request; false: the turn failed.
 local function request(turn)
   local session, opts = turn.session, turn.opts
   turn.tools = tool_set(turn)
-  local talk, asked = talk_of(turn), request_of(turn)
+  local talk, asked = requests.conversation(turn), requests.options(turn)
   if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
   local parts, _, err = session._wire.render(talk, asked)
   if not parts then return turn:_fail(err) end
@@ -149,7 +74,7 @@ function Turn:_fail(err)
   local keep = self.opts.keep_partial
   if keep == nil then keep = session._keep_partial end
   if keep and err.partial and err.partial.text ~= "" then
-    add(session._messages, added)
+    requests.add(session._messages, added)
     local part = message.copy(err.partial.message)
     part.meta.incomplete = true
     part.tool_calls = nil
@@ -160,7 +85,7 @@ end
 
 local function commit(turn, answer)
   local history = turn.session._messages
-  add(history, turn.added)
+  requests.add(history, turn.added)
   history[#history + 1] = answer
   turn.added, turn.extra = {}, {}
 end
@@ -183,7 +108,7 @@ local function run_round(turn, answer, reply)
   turn.round = rounds.new(answer, {
     engine = session._engine, session = session, tools = turn.tools, content = tools.content,
     cut = reply and (reply.finish_reason == "length" or reply.finish_reason == "content_filter"),
-    parallel = parallel(turn), stop_at = turn.stop_at, tool_timeout = option "tool_timeout",
+    parallel = requests.parallel(turn), stop_at = turn.stop_at, tool_timeout = option "tool_timeout",
     approve = option "approve", on_call = option "on_call", on_result = option "on_result", log = session._log,
     on_event = turn.streaming and function(event) turn.queue[#turn.queue + 1] = event end or nil,
   })
@@ -196,7 +121,7 @@ end
 -- The calls wait for a person: the answer stands in the history with what is known
 -- of each.
 local function park(turn, answer, round, reply)
-  answer.meta = merged(answer.meta or {}, { calls = round:kept() })
+  answer.meta = requests.merged(answer.meta or {}, { calls = round:kept() })
   if turn.resumed then turn.session._messages[#turn.session._messages] = nil end
   commit(turn, answer)
   reply = reply or replies.of_message(answer)
@@ -228,7 +153,7 @@ local function go_round(turn, answer, reply)
     -- the answer stands in the history already, parked or unanswered
     local history, plain = turn.session._messages, {}
     for name, value in pairs(answer) do plain[name] = value end
-    plain.meta = merged(answer.meta or {}, {})
+    plain.meta = requests.merged(answer.meta or {}, {})
     plain.meta.calls = nil
     history[#history] = nil
     turn.resumed = nil
@@ -236,7 +161,7 @@ local function go_round(turn, answer, reply)
   else
     commit(turn, answer)
   end
-  add(turn.session._messages, round:messages())
+  requests.add(turn.session._messages, round:messages())
   if reply then turn.rounds[#turn.rounds + 1] = reply end
   return request(turn)
 end
@@ -324,11 +249,11 @@ end
 -- With a schema: the value so far, and an event for each element of a list that has
 -- become whole.
 local function grow(turn, text)
-  local grow = turn.grow
-  grow:feed(text)
-  local value, list = turn.plan:part(grow:value())
+  local reader = turn.grow
+  reader:feed(text)
+  local value, list = turn.plan:part(reader:value())
   if list then
-    for index = turn.items + 1, grow:complete(list) do
+    for index = turn.items + 1, reader:complete(list) do
       turn.items = index
       turn.queue[#turn.queue + 1] = turn.plan:item(index, list[index])
     end
@@ -406,8 +331,8 @@ end
 function M.start(session, own, opts, how)
   local deadline = opts.deadline or session._deadline
   local turn = setmetatable({
-    session = session, opts = opts, streaming = how.streaming, extra = {}, rounds = {}, queue = {}, requests = 0, calls = 0,
-    over = false, manual = how.manual, stop_at = deadline and core.now() + deadline, added = own,
+    session = session, opts = opts, streaming = how.streaming, extra = {}, rounds = {}, queue = {},
+    requests = 0, calls = 0, over = false, manual = how.manual, stop_at = deadline and core.now() + deadline, added = own,
   }, Turn)
   if how.wrong then
     turn:_fail(errors.new { kind = "config", code = "config", message = how.wrong })
@@ -424,7 +349,7 @@ function M.start(session, own, opts, how)
   end
   turn.resumed = open_round(turn)
   if turn.resumed then return turn end
-  turn.added = with_closers(session._messages, own)
+  turn.added = requests.close(session._messages, own)
   request(turn)
   return turn
 end

@@ -1,0 +1,96 @@
+--- request: what a turn asks for next: the conversation as it would be sent, the
+-- options and tools beside it. It renders nothing and sends nothing.
+
+local approval = require "oaichat.approval"
+local message = require "oaichat.message"
+
+local M = {}
+
+--- Appends items to a list.
+function M.add(list, items)
+  for _, item in ipairs(items) do list[#list + 1] = item end
+end
+
+--- A table with the fields of both; the second one's win.
+function M.merged(base, extra)
+  if not extra then return base end
+  local out = {}
+  for name, value in pairs(base) do out[name] = value end
+  for name, value in pairs(extra) do out[name] = value end
+  return out
+end
+
+--- The input behind the history. Calls that neither answers are closed: their results
+--- stand behind those that came, before whatever else comes.
+--- @param history table[]
+--- @param input table[]
+--- @return table[] messages what the turn adds
+function M.close(history, input)
+  local added, at = {}, 1
+  while input[at] and input[at].role == "tool" do
+    added[at] = input[at]
+    at = at + 1
+  end
+  local answered = {}
+  M.add(answered, history)
+  M.add(answered, added)
+  local parked = approval.parked_in(history)
+  for _, call in ipairs(message.open_calls(answered)) do
+    local kept = parked and approval.of(parked, call.id)
+    added[#added + 1] = kept and kept.content
+      and { role = "tool", tool_call_id = call.id, content = kept.content }
+      or message.close_call(call, "it was not run")
+  end
+  for i = at, #input do added[#added + 1] = input[i] end
+  return added
+end
+
+-- A name alone forces that tool; what was forced is not forced again when its
+-- results are there, or the model could never answer.
+local function tool_choice(turn)
+  if turn.requests > 0 then return nil end
+  local choice = turn.opts.tool_choice
+  if choice == nil then choice = turn.session._tool_choice end
+  if type(choice) == "string" and turn.tools and turn.tools:find(choice) then
+    return { type = "function", ["function"] = { name = choice } }
+  end
+  return choice
+end
+
+--- Whether the calls of an answer may run side by side; nil: as the server likes.
+--- @return boolean|nil
+function M.parallel(turn)
+  local value = turn.opts.parallel_tool_calls
+  if value == nil then value = turn.session._parallel end
+  return value
+end
+
+--- The options of the next request, as a wire renders them.
+--- @param turn oaichat.Turn
+--- @return table
+function M.options(turn)
+  local session, opts = turn.session, turn.opts
+  local params = M.merged(session._params, opts.params)
+  local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
+  if list and M.parallel(turn) ~= nil then params = M.merged(params, { parallel_tool_calls = M.parallel(turn) }) end
+  if turn.plan then params = M.merged(params, { response_format = turn.plan:response_format() }) end
+  return {
+    model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),
+    stream = turn.streaming,
+  }
+end
+
+--- The conversation of the next request.
+--- @param turn oaichat.Turn
+--- @return { system: string|nil, messages: table[], origin: string }
+function M.conversation(turn)
+  local session, list = turn.session, {}
+  M.add(list, session._messages)
+  M.add(list, turn.added)
+  M.add(list, turn.extra)
+  local system, more = session.system, turn.plan and turn.plan:instruction()
+  if more then system = system and system .. "\n\n" .. more or more end
+  return { system = system, messages = list, origin = session._origin }
+end
+
+return M

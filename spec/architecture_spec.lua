@@ -3,7 +3,8 @@
 -- in its first line what it is.
 
 local C_LEVELS = {
-  buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, platform = 0, pollset = 0, listen_port = 0, timers = 0, regex = 0,
+  buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, platform = 0, pollset = 0, listen_port = 0, timers = 0,
+  regex = 0,
   sse = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1, listen = 1,
   delta = 2, conn = 2,
   wire = 3,
@@ -12,14 +13,18 @@ local C_LEVELS = {
 }
 
 local LUA_LEVELS = {
-  core = 0, errors = 0,
+  core = 0, errors = 0, later = 0,
   json = 1, options = 1,
   wait = 2, message = 2, reply = 2, partial = 2,
   prompt = 3, ["prompt/template"] = 1, ["prompt/render"] = 2,
   ["wire/chat"] = 3, ["loop/task"] = 1, ["loop/scheduler"] = 3,
   ["loop/luv"] = 4, ["loop/cqueues"] = 4, ["loop/copas"] = 4, ["loop/tick"] = 4, ["loop/ngx"] = 4,
-  attempts = 4, stream = 5,
-  session = 6,
+  ["schema/value"] = 1.1, ["schema/refs"] = 1.1, ["schema/formats"] = 1.1, ["schema/run"] = 1.2, ["schema/shape"] = 1.2,
+  ["schema/assertions"] = 1.3, ["schema/applicators"] = 1.4,
+  ["schema/legacy"] = 1.2, ["schema/compile"] = 2, ["schema/strict"] = 2,
+  schema = 3, approval = 3, tools = 4, round = 4, structured = 4, request = 4,
+  record = 3, attempts = 4, conversation = 4, turn = 5, stream = 5,
+  session = 6, service = 6, history = 5,
   mcp = 7, ["mcp/caller"] = 6, ["mcp/link"] = 5, ["mcp/greet"] = 4, ["mcp/http"] = 4, ["mcp/stdio"] = 3,
   ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/reactor"] = 3, ["mcp/rpc"] = 2,
   testing = 7, ["testing/http"] = 6,
@@ -76,12 +81,13 @@ end
 
 local function lua_arrows(path)
   local from, wrong = lua_name(path), {}
-  for required in read(path):gsub("%-%-[^\n]*", ""):gmatch 'require%s*%(?%s*"oaichat%.?([^"]*)"' do
+  local text = read(path):gsub("%-%-[^\n]*", ""):gsub('later%s+"', 'require "')
+  for required in text:gmatch 'require%s*%(?%s*"oaichat%.?([^"]*)"' do
     local to = required == "" and "init" or required:gsub("%.", "/")
     if not LUA_LEVELS[to] then
       wrong[#wrong + 1] = path .. " requires " .. to .. ", which has no level"
     elseif LUA_LEVELS[to] >= LUA_LEVELS[from] then
-      wrong[#wrong + 1] = ("%s (level %d) requires %s (level %d)"):format(path, LUA_LEVELS[from], to, LUA_LEVELS[to])
+      wrong[#wrong + 1] = ("%s (level %s) requires %s (level %s)"):format(path, LUA_LEVELS[from], to, LUA_LEVELS[to])
     end
   end
   return wrong

@@ -185,9 +185,23 @@ static int core_utf8_repair(lua_State *L) {
   return 1;
 }
 
+/* random(n) -> n unpredictable bytes, as 2n hexadecimal digits; n <= 64 */
+static int core_random(lua_State *L) {
+  lua_Integer n = luaL_checkinteger(L, 1);
+  unsigned char bytes[64];
+  char text[2 * sizeof bytes + 1];
+  luaL_argcheck(L, n > 0 && n <= (lua_Integer)sizeof bytes, 1, "1 to 64");
+  if (!oai_platform_random(bytes, (size_t)n))
+    return luaL_error(L, "the system has no random bytes");
+  for (lua_Integer i = 0; i < n; i++) sprintf(text + 2 * i, "%02x", bytes[i]);
+  lua_pushlstring(L, text, 2 * (size_t)n);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {{"base64", core_base64},
                                      {"sha256", core_sha256},
                                      {"utf8_repair", core_utf8_repair},
+                                     {"random", core_random},
                                      {"live", core_live},
                                      {"now", core_now},
                                      {"isatty", core_isatty},

@@ -30,6 +30,13 @@ bool oai_platform_isatty(int fd) {
   return _isatty(fd) != 0;
 }
 
+/* RtlGenRandom: in every Windows since XP, and needs no further library. */
+BOOLEAN NTAPI SystemFunction036(PVOID out, ULONG n);
+
+bool oai_platform_random(void *out, size_t n) {
+  return SystemFunction036(out, (ULONG)n) != 0;
+}
+
 /* Handles are not inherited unless asked for. */
 void oai_platform_close_on_exec(int fd) {
   (void)fd;
@@ -38,6 +45,7 @@ void oai_platform_close_on_exec(int fd) {
 #else
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -59,6 +67,20 @@ void oai_platform_once(void (*start)(void)) {
 
 bool oai_platform_isatty(int fd) {
   return isatty(fd) != 0;
+}
+
+bool oai_platform_random(void *out, size_t n) {
+  int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+  char *p = out;
+  while (fd >= 0 && n) {
+    ssize_t got = read(fd, p, n);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    p += got;
+    n -= (size_t)got;
+  }
+  if (fd >= 0) close(fd);
+  return n == 0;
 }
 
 void oai_platform_close_on_exec(int fd) {

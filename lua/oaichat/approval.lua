@@ -61,7 +61,9 @@ local function changed(message, id, fields)
   out.meta = copy(message.meta)
   out.meta.calls = copy(message.meta.calls)
   for i, kept in ipairs(out.meta.calls) do
-    if kept.id == id then out.meta.calls[i] = { id = id, hash = kept.hash, state = fields.state, reason = fields.reason } end
+    if kept.id == id then
+      out.meta.calls[i] = { id = id, hash = kept.hash, state = fields.state, reason = fields.reason }
+    end
   end
   return out
 end

@@ -103,10 +103,22 @@ function M.tool(spec)
   return made
 end
 
+--- A service: one conversation a user, kept in a store (see oaichat.service).
+--- @param opts table
+--- @return oaichat.Service
+function M.service(opts)
+  local own = {}
+  for name, value in pairs(opts) do own[name] = value end
+  own.open = own.open or M.new
+  return require "oaichat.service".new(own)
+end
+
 M.json = require "oaichat.json"
 
--- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp.
-local LATER = { schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp" }
+-- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp, chat.history.
+local LATER = {
+  schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp", history = "oaichat.history",
+}
 
 return setmetatable(M, {
   __index = function(chat, name)

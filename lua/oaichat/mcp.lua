@@ -34,6 +34,12 @@ local OPTIONS = {
 
 local CALL = { timeout = "number", on_progress = "function" }
 
+--- Seconds in which a server has to end.
+local CLOSE_MAX = 5
+
+-- Clients whose servers are about to end.
+local closing = {}
+
 local HEADER_MISMATCH = tostring(rpc.HEADER_MISMATCH)
 
 local LIMITS = { message_bytes = 16e6, depth = 128, items = 1000, pages = 100 }
@@ -258,24 +264,29 @@ end
 -- ---- life --------------------------------------------------------------------------------
 
 --- Ends the server: a child's stdin is closed, after 2 s it gets SIGTERM, then SIGKILL;
---- a session behind a URL is deleted. Waits for that where it may. Calls under way end
---- as canceled.
+--- a session behind a URL is deleted. Waits for that, 5 s at most, where it may; else
+--- it is done while the host's loop turns. Calls under way end as canceled.
 function Client:close()
   if self._closed then return end
   self._closed = true
-  local gate, ended = self._reactor:gate(), false
-  local late = self._reactor:after(self._close_timeout, function() gate:open() end)
-  self._link:close(function()
-    ended = true
+  local gate = self._reactor:gate()
+  local function over()
+    closing[self] = nil
     gate:open()
-  end)
-  local current = task.current()
-  if not (current and current._canceled) and pcall(wait.allowed) then
-    while not ended and not gate:ready() do wait.ready(gate) end
   end
-  if not gate:ready() then self._reactor:stop(late) end
-  gate:close()
+  closing[self] = true -- the way is not to be collected meanwhile
+  self._reactor:after(CLOSE_MAX, over)
+  self._link:close(over)
+  local current, may_wait = task.current(), pcall(wait.allowed)
+  while closing[self] and may_wait and not (current and current._canceled) do wait.ready(gate) end
+  if not closing[self] then return self:_release(gate) end
+  self._reactor:watch(gate.timer, function() self:_release(gate) end)
+end
+
+function Client:_release(gate)
+  self._reactor:unwatch(gate.timer)
   self._link:release()
+  gate:close()
 end
 
 Client.__close = Client.close
@@ -295,6 +306,14 @@ local function check(opts)
   end
   if wrong then return errors.fail { kind = "config", code = "config", message = wrong } end
   return true
+end
+
+-- What a server must not be quoted with.
+local function secret_of(opts)
+  for name, value in pairs(opts.headers or {}) do
+    if tostring(name):lower() == "authorization" then return tostring(value):match "%S+$" end
+  end
+  return opts.api_key
 end
 
 local function hooks(client)
@@ -321,14 +340,19 @@ local function hooks(client)
   }
 end
 
---- Starts a server or finds it behind its URL, and agrees with it on a revision
---- (2026-07-28 down to 2024-11-05).
---- @param opts table command (a list, no shell), env (besides HOME, PATH and the like; true: the host's value), cwd;
----   or url, headers, api_key (sent as a bearer token), allow_http, ca_file, proxy, unix_socket; version (no
----   other is tried); timeout (30 s a request); start_timeout (60 s); limits { message_bytes 16e6, depth 128, items
----   1000, pages 100 }; approve (true: a person is asked before a tool runs; false; function(call, session)); include,
----   exclude (lists of the server's names), prefix; capabilities and on_request(method, params) -> result | nil,
----   message for what a server may ask (sampling, elicitation, roots); log_level, log(level, event, fields); engine
+--- Starts a server, or finds it behind its URL, and agrees with it on a revision
+--- (2026-07-28 down to 2024-11-05). Options, besides either command or url:
+---   command     a list: program and arguments, no shell; env: what it gets besides HOME, PATH and the like (true: the
+---               host's value); cwd
+---   url         http:// or https://; headers, api_key (a bearer token), allow_http, ca_file, proxy, unix_socket
+---   timeout     seconds a request (30), once the server has started; start_timeout (60)
+---   approve     true: a person is asked before a tool runs (the default); false; function(call, session)
+---   include, exclude   lists of the server's names of tools; prefix: before our names of them
+---   on_request  function(method, params) -> result | nil, message: what a server may ask (sampling, elicitation,
+---               roots), as far as `capabilities` says; called while one of our calls waits
+---   limits      message_bytes (16e6), depth (128), items (1000) and pages (100) of a list
+---   version     a revision: no other is tried; log_level; log(level, event, fields); engine
+--- @param opts table
 --- @return oaichat.mcp.Client|nil client
 --- @return string|nil message, oaichat.Error|nil err
 function M.connect(opts)
@@ -336,13 +360,14 @@ function M.connect(opts)
   if not ok then return nil, message, err end
   local own, limits = merged(opts, {}), merged(LIMITS, opts.limits or {})
   own.timeout, own.start_timeout = own.timeout or 30, own.start_timeout or 60
+  own.secret = secret_of(own)
   own.message_bytes, own.depth = limits.message_bytes, math.min(limits.depth, 1000)
   local approve = own.approve
   if approve == nil then approve = true end
   local client = setmetatable({
     _url = own.url, _command = own.command, _timeout = own.timeout, _limits = limits, _approve = approve,
     _include = set_of(own.include), _exclude = set_of(own.exclude) or {}, _prefix = own.prefix or "",
-    _on_request = own.on_request, _log = own.log, _inbox = {}, _calls = {}, _mirrored = {}, _close_timeout = 5,
+    _on_request = own.on_request, _log = own.log, _inbox = {}, _calls = {}, _mirrored = {},
     _reactor = reactor.new(own.engine and own.engine.core or core.engine()),
   }, Client)
   client._link = link.new(own, client._reactor, hooks(client))

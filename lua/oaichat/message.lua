@@ -121,6 +121,40 @@ function M.close_call(call, why)
   }
 end
 
+--- A table with the fields of both; json.null removes one.
+--- @param base table
+--- @param fields table
+--- @return table
+function M.merge(base, fields)
+  local out = {}
+  for name, value in pairs(base) do out[name] = value end
+  for name, value in pairs(fields) do
+    if value == core.json_null then out[name] = nil else out[name] = M.copy(value) end
+  end
+  return out
+end
+
+-- Messages of a history never change: another meta makes another message.
+local function with_meta(message, name, value)
+  local out, meta = {}, {}
+  for key, old in pairs(message) do out[key] = old end
+  for key, old in pairs(message.meta or {}) do meta[key] = old end
+  meta[name] = value
+  out.meta = next(meta) ~= nil and meta or nil
+  return out
+end
+
+--- The message where a conversation forks, with the branches that were left.
+--- @param message table
+--- @param branches table[] { messages } each
+function M.with_alternatives(message, branches)
+  return with_meta(message, "alternatives", branches[1] and branches or nil)
+end
+
+function M.without_alternatives(message)
+  return message.meta and message.meta.alternatives and with_meta(message, "alternatives", nil) or message
+end
+
 -- Media types by the file's first bytes.
 local MAGIC = {
   { "^\137PNG\r\n\26\n", "image/png" },

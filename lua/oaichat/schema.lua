@@ -372,6 +372,8 @@ end
 --- @param s table
 --- @return table|nil schema, string|nil reason it cannot be strict: names place and keyword
 function M.strict(s)
+  local validator, message = M.compile(s)
+  if not validator then return nil, message end
   return strict.strict(s)
 end
 

@@ -2,16 +2,18 @@
 -- knows neither the wire's format nor the transport: a wire renders, attempts
 -- run, a stream hands out.
 
-local approval = require "oaichat.approval"
+local conversation = require "oaichat.conversation"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local later = require "oaichat.later"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
-local schema = require "oaichat.schema"
+local records = require "oaichat.record"
+local schema = later "oaichat.schema"
 local scheduler = require "oaichat.loop.scheduler"
 local stream = require "oaichat.stream"
 local task = require "oaichat.loop.task"
-local tools = require "oaichat.tools"
+local tools = later "oaichat.tools"
 local turn = require "oaichat.turn"
 local wait = require "oaichat.wait"
 
@@ -37,7 +39,7 @@ local NEW = {
   max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
   ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
   resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
-  log = "function", hooks = HOOKS,
+  log = "function", hooks = HOOKS, history = "table|string", id = "string",
 }
 
 --- What session:send and session:stream take.
@@ -46,7 +48,7 @@ local SEND = {
   tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
   max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
   timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean",
-  on_event = "function", on_done = "function",
+  on_event = "function", on_done = "function", meta = "table",
 }
 
 -- What the C core gets of chat.new's options, as it is.
@@ -59,6 +61,7 @@ local CORE = {
 local Session = {}
 Session.__index = Session
 Session.__name = "oaichat.Session"
+for name, method in pairs(conversation) do Session[name] = method end
 
 local function environment(name)
   local value = os.getenv(name)
@@ -92,6 +95,21 @@ local function bad_value(opts)
   if opts.model and (opts.model == "" or has_control(opts.model)) then
     return "model is empty or has a control character"
   end
+end
+
+-- Keeps the session in a store; true when the store had it.
+local function remember(session, store, id)
+  if type(store) == "string" then
+    local why, err
+    store, why, err = require "oaichat.history".file { path = store }
+    if not store then return nil, why, err end
+  end
+  session.id = id or core.random(16)
+  local record, stored, err = records.open(store, session.id)
+  if not record then return nil, stored, err end
+  session._record = record
+  session:_take(stored)
+  return stored ~= nil
 end
 
 --- Makes a session. Nothing is sent.
@@ -128,66 +146,13 @@ function M.new(opts, wire)
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
   for i, one in ipairs(opts.messages or {}) do message.check(one, ("messages[%d]"):format(i)) end
-  if opts.messages and next(opts.messages) ~= nil then session:append(opts.messages) end
-  return session
-end
-
--- ---- history ---------------------------------------------------------------
-
---- The conversation so far, without the system prompt: a deep copy.
---- @return table[] messages
-function Session:messages()
-  return message.copy(self._messages)
-end
-
-local function add(list, items)
-  for _, item in ipairs(items) do list[#list + 1] = item end
-end
-
---- Adds to the history without asking the model.
---- @param input string|table as session:send takes it
-function Session:append(input)
-  local own = message.from_input(input)
-  self:_interrupt()
-  add(self._messages, own)
-  return self
-end
-
---- Takes back the last n user turns with all that followed them.
---- @param n integer|nil 1 by default
---- @return table[] removed messages, in order
-function Session:rewind(n)
-  n = n or 1
-  if type(n) ~= "number" or n < 0 then errors.misuse("rewind: a count expected") end
-  self:_interrupt()
-  local at = #self._messages + 1
-  while n > 0 and at > 1 do
-    at = at - 1
-    if self._messages[at].role == "user" then n = n - 1 end
+  if opts.history then
+    local stored, text, err = remember(session, opts.history, opts.id)
+    if err then return nil, text, err end
+    if stored then return session end
   end
-  local removed = {}
-  for i = at, #self._messages do removed[#removed + 1] = self._messages[i] end
-  for i = #self._messages, at, -1 do self._messages[i] = nil end
-  return message.copy(removed)
-end
-
---- A second session with the same options and a copy of the history.
---- @return oaichat.Session
-function Session:fork()
-  local twin = {}
-  for name, value in pairs(self) do twin[name] = value end
-  twin._stream, twin._sending = nil, nil
-  twin._messages = {}
-  -- messages never change, so that both may hold them (and their encodings)
-  add(twin._messages, self._messages)
-  return setmetatable(twin, Session)
-end
-
---- Forgets the conversation.
-function Session:reset()
-  self:_interrupt()
-  self._messages = {}
-  return self
+  if opts.messages and next(opts.messages) ~= nil then return session:append(opts.messages) end
+  return session
 end
 
 -- ---- turns ------------------------------------------------------------------
@@ -239,7 +204,9 @@ end
 
 local function send(session, input, opts, manual)
   local new = begin(session, input, opts, false, manual)
+  session._turn = new
   if not new.over then drain(session, new) end
+  session._turn = nil
   local reply, err = new:result()
   if err then return errors.fail(err) end
   return reply
@@ -251,7 +218,8 @@ end
 --- @param input string|table|nil a string, a message, a list of messages or of
 ---   content parts; nil goes on from the history
 --- @param opts table|nil model, params, tools, tool_choice, parallel_tool_calls, max_rounds, max_calls, tool_timeout,
----   approve, on_call, on_result, schema, repairs, timeouts, deadline, headers, keep_partial
+---   approve, on_call, on_result, schema, repairs, timeouts, deadline, headers, keep_partial, meta (kept with the
+---   answer's message)
 --- @return oaichat.Reply|nil reply
 --- @return string|nil message
 --- @return oaichat.Error|nil err err.input has the messages that were not taken
@@ -280,35 +248,10 @@ function Session:stream(input, opts)
   return new, nil, nil, new
 end
 
--- ---- approval ---------------------------------------------------------------
-
---- The calls that wait for a person: { id, name, arguments, hash }. They stand in the
---- history, so that whoever keeps the messages keeps them, for another process too.
---- @return table[] calls empty when none waits
-function Session:parked()
-  return approval.waiting(self._messages)
-end
-
-local function decide(session, id, fields, hash)
-  session:_interrupt()
-  return approval.decide(session._messages, id, fields, hash)
-end
-
---- Lets a parked call run at the next send() or stream() without input. Refused when
---- its arguments are not those that were parked, or not those of the hash.
---- @param id string|nil nil: every call that waits
---- @param hash string|nil of session:parked(), as the person saw it
---- @return boolean|nil true, string|nil message, oaichat.Error|nil err kind "tool"
-function Session:approve(id, hash)
-  return decide(self, id, { state = "approved" }, hash)
-end
-
---- Refuses a parked call; the model is told, with the reason.
---- @param id string|nil nil: every call that waits
---- @param reason string|nil
---- @return boolean|nil true, string|nil message, oaichat.Error|nil err kind "tool"
-function Session:deny(id, reason)
-  return decide(self, id, { state = "denied", reason = reason })
+--- Ends what is under way: the send that somebody waits for, or the stream.
+function Session:cancel()
+  if self._turn then self._turn:cancel() end
+  if self._stream then self._stream:cancel() end
 end
 
 --- A tool made of this session: each call asks a fork of it, which keeps nothing.

@@ -56,6 +56,7 @@ local function settle(stream)
   local parked = stream._waiting and turn.call and turn.exchange:id()
   stream._turn, stream._exchange = nil, nil
   stream._reply, stream._err = turn:result(stream._waiting)
+  if stream._finally then stream._finally(stream._reply, stream._err) end
   if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
 end
 
@@ -242,6 +243,13 @@ function Stream:cancel()
   self._waiting = false
   if self._unwatch then self._unwatch() end
   if self._done then self._done() end
+end
+
+--- Has fn(reply, err) called once the stream has ended, in whichever way; at once when
+--- it has. One function a stream.
+--- @param fn fun(reply: oaichat.Reply|nil, err: oaichat.Error|nil)
+function Stream:finally(fn)
+  if self._turn then self._finally = fn else fn(self._reply, self._err) end
 end
 
 --- Still under way, as far as anyone has looked.

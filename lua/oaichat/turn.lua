@@ -7,13 +7,14 @@ local attempts = require "oaichat.attempts"
 local approval = require "oaichat.approval"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local later = require "oaichat.later"
 local message = require "oaichat.message"
-local partial = require "oaichat.partial"
+local partial = later "oaichat.partial"
 local replies = require "oaichat.reply"
 local requests = require "oaichat.request"
-local rounds = require "oaichat.round"
-local structured = require "oaichat.structured"
-local tools = require "oaichat.tools"
+local rounds = later "oaichat.round"
+local structured = later "oaichat.structured"
+local tools = later "oaichat.tools"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -38,7 +39,12 @@ end
 
 -- Starts the next request; false: the turn failed.
 local function request(turn)
-  local session, opts = turn.session, turn.opts
+  local session, opts, record = turn.session, turn.opts, turn.session._record
+  if record and turn.added[1] and not turn.begun then
+    local ok, _, why = record:begin(session._messages, turn.added)
+    if not ok then return turn:_fail(why) end
+    turn.begun = true
+  end
   turn.tools = tool_set(turn)
   local talk, asked = requests.conversation(turn), requests.options(turn)
   if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
@@ -63,36 +69,47 @@ end
 
 local function over(turn, reply, err)
   turn.over, turn.reply, turn.err = true, reply, err
+  if reply and turn.session._record then reply.unsaved = turn.session._record.unsaved end
   turn.call = nil
   return false
 end
 
+-- Takes messages into the history, behind those that the turn added.
+local function commit(turn, messages)
+  local session, all = turn.session, {}
+  requests.add(all, turn.added)
+  requests.add(all, messages)
+  requests.add(session._messages, all)
+  local record = session._record
+  if record then
+    local _, _, err = record[turn.begun and "commit" or "append"](record, all)
+    if err and session._log then pcall(session._log, "error", "history", { error = err.safe_message }) end
+  end
+  turn.added, turn.extra, turn.begun = {}, {}, false
+end
+
 -- Leaves the history as it was, or with what keep_partial asks for.
 function Turn:_fail(err)
-  local session, added = self.session, self.added
-  err.input = message.copy(added)
+  local session = self.session
+  err.input = message.copy(self.added)
   local keep = self.opts.keep_partial
   if keep == nil then keep = session._keep_partial end
   if keep and err.partial and err.partial.text ~= "" then
-    requests.add(session._messages, added)
     local part = message.copy(err.partial.message)
     part.meta.incomplete = true
     part.tool_calls = nil
-    session._messages[#session._messages + 1] = part
+    commit(self, { part })
+  elseif self.begun then
+    session._record:abort()
+    self.begun = false
   end
   return over(self, nil, err)
 end
 
-local function commit(turn, answer)
-  local history = turn.session._messages
-  requests.add(history, turn.added)
-  history[#history + 1] = answer
-  turn.added, turn.extra = {}, {}
-end
-
 local function succeed(turn, reply)
   -- a copy: the reply is the caller's, and messages of a history never change
-  commit(turn, message.copy(reply.message))
+  if turn.opts.meta then reply.message.meta = message.merge(reply.message.meta or {}, turn.opts.meta) end
+  commit(turn, { message.copy(reply.message) })
   reply.rounds = turn.rounds[1] and turn.rounds or nil
   return over(turn, reply)
 end
@@ -118,12 +135,23 @@ local function run_round(turn, answer, reply)
   return how, err, round
 end
 
+-- The answer stands in the history already, parked or unanswered: the new one, with
+-- what follows, takes its place.
+local function take_place(turn, messages)
+  local history, record = turn.session._messages, turn.session._record
+  history[#history] = nil
+  requests.add(history, messages)
+  turn.resumed = nil
+  if not record then return end
+  local _, _, err = record:replace(history)
+  record.unsaved = err
+end
+
 -- The calls wait for a person: the answer stands in the history with what is known
 -- of each.
 local function park(turn, answer, round, reply)
   answer.meta = requests.merged(answer.meta or {}, { calls = round:kept() })
-  if turn.resumed then turn.session._messages[#turn.session._messages] = nil end
-  commit(turn, answer)
+  if turn.resumed then take_place(turn, { answer }) else commit(turn, { answer }) end
   reply = reply or replies.of_message(answer)
   reply.parked = approval.waiting(turn.session._messages)
   reply.rounds = turn.rounds[1] and turn.rounds or nil
@@ -149,19 +177,15 @@ local function go_round(turn, answer, reply)
     err.partial = reply
     return turn:_fail(err)
   end
+  local whole = { answer }
+  requests.add(whole, round:messages())
   if turn.resumed then
-    -- the answer stands in the history already, parked or unanswered
-    local history, plain = turn.session._messages, {}
-    for name, value in pairs(answer) do plain[name] = value end
-    plain.meta = requests.merged(answer.meta or {}, {})
-    plain.meta.calls = nil
-    history[#history] = nil
-    turn.resumed = nil
-    commit(turn, plain)
+    answer.meta = requests.merged(answer.meta or {}, {})
+    answer.meta.calls = nil
+    take_place(turn, whole)
   else
-    commit(turn, answer)
+    commit(turn, whole)
   end
-  requests.add(turn.session._messages, round:messages())
   if reply then turn.rounds[#turn.rounds + 1] = reply end
   return request(turn)
 end
@@ -213,7 +237,7 @@ end
 local function proceed(turn)
   if turn.over then return false end
   if turn.call then return go_on(turn) end
-  turn.started = true
+  if not turn.resumed then return request(turn) end
   return go_round(turn, message.copy(turn.resumed), nil)
 end
 
@@ -332,7 +356,8 @@ function M.start(session, own, opts, how)
   local deadline = opts.deadline or session._deadline
   local turn = setmetatable({
     session = session, opts = opts, streaming = how.streaming, extra = {}, rounds = {}, queue = {},
-    requests = 0, calls = 0, over = false, manual = how.manual, stop_at = deadline and core.now() + deadline, added = own,
+    requests = 0, calls = 0, over = false, manual = how.manual, added = own,
+    stop_at = deadline and core.now() + deadline,
   }, Turn)
   if how.wrong then
     turn:_fail(errors.new { kind = "config", code = "config", message = how.wrong })
@@ -350,7 +375,8 @@ function M.start(session, own, opts, how)
   turn.resumed = open_round(turn)
   if turn.resumed then return turn end
   turn.added = requests.close(session._messages, own)
-  request(turn)
+  -- a store that waits is written to when somebody reads: nothing waits here
+  if not (session._record and session._record.store.waits) then request(turn) end
   return turn
 end
 

@@ -55,6 +55,11 @@ function core.base64(bytes) end
 --- @return string
 function core.sha256(bytes) end
 
+--- Unpredictable bytes of the system's generator, as hexadecimal digits.
+--- @param n integer bytes, 1 to 64
+--- @return string
+function core.random(n) end
+
 --- What is not UTF-8 becomes U+FFFD.
 --- @param bytes string
 --- @return string

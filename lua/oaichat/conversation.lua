@@ -1,0 +1,278 @@
+--- conversation: what a session can do to its history without asking the model: read,
+-- append, take back, branch, decide about parked calls. The session's methods of this
+-- kind; where the history is stored, the store is written first.
+
+local approval = require "oaichat.approval"
+local errors = require "oaichat.errors"
+local message = require "oaichat.message"
+local records = require "oaichat.record"
+
+local M = {}
+
+local function add(list, items)
+  for _, item in ipairs(items) do list[#list + 1] = item end
+  return list
+end
+
+-- Puts a new list in the place of the history: in the store first, so that a failure
+-- changes nothing.
+local function put(session, list)
+  if session._record then
+    local ok, why, err = session._record:replace(list)
+    if not ok then return nil, why, err end
+  end
+  session._messages = list
+  return session
+end
+
+--- The conversation so far, without the system prompt: a deep copy.
+--- @return table[] messages
+function M:messages()
+  return message.copy(self._messages)
+end
+
+--- Adds to the history without asking the model.
+--- @param input string|table as session:send takes it
+--- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err of the store
+function M:append(input)
+  local own = message.from_input(input)
+  self:_interrupt()
+  if self._record then
+    local ok, why, err = self._record:append(own)
+    if not ok then return nil, why, err end
+  end
+  add(self._messages, own)
+  return self
+end
+
+-- The position of the n-th user message from the end; 1 when there are fewer.
+local function user_turn(messages, n)
+  local at = #messages + 1
+  while n > 0 and at > 1 do
+    at = at - 1
+    if messages[at].role == "user" then n = n - 1 end
+  end
+  return at
+end
+
+local function head(messages, n)
+  local out = {}
+  for i = 1, n do out[i] = messages[i] end
+  return out
+end
+
+local function tail(messages, from)
+  local out = {}
+  for i = from, #messages do out[#out + 1] = messages[i] end
+  return out
+end
+
+--- Takes back the last n user turns with all that followed them.
+--- @param n integer|nil 1 by default
+--- @return table[]|nil removed messages, in order
+--- @return string|nil message
+--- @return oaichat.Error|nil err of the store
+function M:rewind(n)
+  n = n or 1
+  if type(n) ~= "number" or n < 0 then errors.misuse("rewind: a count expected") end
+  self:_interrupt()
+  local at = user_turn(self._messages, n)
+  local removed = tail(self._messages, at)
+  if removed[1] then
+    local ok, why, err = put(self, head(self._messages, at - 1))
+    if not ok then return nil, why, err end
+  end
+  return message.copy(removed)
+end
+
+--- Forgets the conversation.
+--- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err of the store
+function M:reset()
+  self:_interrupt()
+  return put(self, {})
+end
+
+--- A second session with the same options and a copy of the history.
+--- @param id string|nil under which the same store keeps it; nil: it is not stored
+--- @return oaichat.Session|nil twin, string|nil message, oaichat.Error|nil err of the store
+function M:fork(id)
+  local twin = {}
+  for name, value in pairs(self) do twin[name] = value end
+  twin._stream, twin._sending, twin._turn, twin._record, twin.id = nil, nil, nil, nil, nil
+  -- messages never change, so that both may hold them (and their encodings)
+  twin._messages = add({}, self._messages)
+  setmetatable(twin, getmetatable(self))
+  if id ~= nil then
+    if not self._record then errors.misuse("fork: this session has no history to keep it in") end
+    local record, stored, err = records.open(self._record.store, id)
+    if not record then return nil, stored, err end
+    if stored then
+      local text = ("there is a conversation %s already"):format(id)
+      return errors.fail { kind = "conflict", code = "exists", message = text }
+    end
+    local ok, why
+    ok, why, err = record:replace(twin._messages)
+    if not ok then return nil, why, err end
+    twin._record, twin.id = record, id
+  end
+  return twin
+end
+
+--- Reads the conversation anew: after a conflict, or when another process wrote to it.
+--- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err of the store
+function M:reload()
+  if not self._record then errors.misuse("reload: this session has no history") end
+  self:_interrupt()
+  local record, stored, err = records.open(self._record.store, self.id)
+  if not record then return nil, stored, err end
+  self._record = record
+  self:_take(stored)
+  return self
+end
+
+-- What a store had of the conversation.
+function M:_take(stored)
+  self._messages = stored and stored.messages or {}
+  self.meta = stored and stored.meta or {}
+  self.mended, self.unanswered = stored and stored.mended, stored and stored.unanswered
+end
+
+--- Facts about the conversation, kept beside it: user, title, …; json.null removes one.
+--- @param fields table plain JSON values
+--- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err of the store
+function M:set_meta(fields)
+  if type(fields) ~= "table" then errors.misuse("set_meta: table expected, got " .. type(fields)) end
+  self:_interrupt()
+  if self._record then
+    local ok, why, err = self._record:append({}, fields)
+    if not ok then return nil, why, err end
+  end
+  self.meta = message.merge(self.meta or {}, fields)
+  return self
+end
+
+-- ---- branches -----------------------------------------------------------------
+
+-- The answer that follows `at` loses its place; the next one keeps it in its meta.
+local function with_alternative(session, at)
+  local old = tail(session._messages, at)
+  local kept = {}
+  for i, one in ipairs(old) do
+    if one.meta and one.meta.alternatives then add(kept, one.meta.alternatives) end
+    old[i] = message.without_alternatives(one)
+  end
+  if old[1] then kept[#kept + 1] = { messages = old } end
+  return kept
+end
+
+local function again(session, at, input, opts)
+  local before = session._messages
+  local kept = with_alternative(session, at)
+  local _, why, err = put(session, head(before, at - 1))
+  if err then return nil, why, err end
+  local reply
+  reply, why, err = session:send(input, opts)
+  if not reply then
+    put(session, before)
+    return nil, why, err
+  end
+  local list = add({}, session._messages)
+  list[at] = message.with_alternatives(list[at], kept)
+  put(session, list)
+  return reply
+end
+
+--- Asks for another answer to the last input; the one there was is kept (see
+--- alternatives). Nothing is lost when that fails.
+--- @param opts table|nil as session:send
+--- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
+function M:regenerate(opts)
+  self:_interrupt()
+  local at = user_turn(self._messages, 1)
+  if not self._messages[at + 1] then errors.misuse("regenerate: there is no answer yet") end
+  return again(self, at + 1, nil, opts)
+end
+
+--- Says the n-th last input anew, in other words, and asks; what there was is kept.
+--- @param input string|table as session:send takes it
+--- @param n integer|nil 1 by default: the last input
+--- @param opts table|nil as session:send
+--- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
+function M:edit(input, n, opts)
+  self:_interrupt()
+  local at = user_turn(self._messages, n or 1)
+  if not self._messages[at] then errors.misuse("edit: there is no input yet") end
+  return again(self, at, input, opts)
+end
+
+-- The last message that stands for other branches.
+local function branching(messages)
+  for i = #messages, 1, -1 do
+    if messages[i].meta and messages[i].meta.alternatives then return i end
+  end
+end
+
+--- The branches that were left at the latest fork, oldest first.
+--- @return table[] lists of messages each
+function M:alternatives()
+  local at, out = branching(self._messages), {}
+  for i, one in ipairs(at and self._messages[at].meta.alternatives or {}) do out[i] = message.copy(one.messages) end
+  return out
+end
+
+--- Goes on with another branch; the present one becomes an alternative.
+--- @param n integer of alternatives()
+--- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err of the store
+function M:choose(n)
+  self:_interrupt()
+  local at = branching(self._messages)
+  local others = at and self._messages[at].meta.alternatives
+  if not others or not others[n] then errors.misuse(("choose: there is no alternative %s"):format(tostring(n))) end
+  local kept = {}
+  for i, one in ipairs(others) do
+    if i ~= n then kept[#kept + 1] = one end
+  end
+  local old = tail(self._messages, at)
+  old[1] = message.without_alternatives(old[1])
+  kept[#kept + 1] = { messages = old }
+  local list = add(head(self._messages, at - 1), others[n].messages)
+  list[at] = message.with_alternatives(list[at], kept)
+  return put(self, list)
+end
+
+-- ---- approval -----------------------------------------------------------------
+
+--- The calls that wait for a person: { id, name, arguments, hash }. They stand in the
+--- history, so that whoever keeps the messages keeps them, for another process too.
+--- @return table[] calls empty when none waits
+function M:parked()
+  return approval.waiting(self._messages)
+end
+
+local function decide(session, id, fields, hash)
+  session:_interrupt()
+  local list = add({}, session._messages)
+  local ok, why, err = approval.decide(list, id, fields, hash)
+  if ok then ok, why, err = put(session, list) end
+  if not ok then return nil, why, err end
+  return true
+end
+
+--- Lets a parked call run at the next send() or stream() without input. Refused when
+--- its arguments are not those that were parked, or not those of the hash.
+--- @param id string|nil nil: every call that waits
+--- @param hash string|nil of session:parked(), as the person saw it
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err kind "tool"
+function M:approve(id, hash)
+  return decide(self, id, { state = "approved" }, hash)
+end
+
+--- Refuses a parked call; the model is told, with the reason.
+--- @param id string|nil nil: every call that waits
+--- @param reason string|nil
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err kind "tool"
+function M:deny(id, reason)
+  return decide(self, id, { state = "denied", reason = reason })
+end
+
+return M

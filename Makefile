@@ -177,7 +177,7 @@ test-portable: ## The specs on the path without epoll and kqueue
 	@PORTABLE=1 LUA='$(LUA)' sh scripts/test.sh specs $(FILES)
 
 .PHONY: test-steady
-test-steady: ## Requests checked against OpenAI's own specification
+test-steady: ## Requests against OpenAI's own specification, schemas against ajv
 	@sh scripts/test.sh steady
 
 .PHONY: test-hosts

@@ -148,6 +148,21 @@ run_steady() {
   else
     fail 'spec/support/steady.sh'
   fi
+  title 'schemas against ajv, patterns against RegExp'
+  if sh spec/support/ajv.sh </dev/null; then
+    pass
+  else
+    fail 'spec/support/ajv.sh'
+  fi
+}
+
+run_mcp() {
+  title 'the MCP client against servers from npm'
+  if sh spec/support/mcp.sh </dev/null; then
+    pass
+  else
+    fail 'spec/support/mcp.sh'
+  fi
 }
 
 # The shared fixtures are beside the repository; without them their specs are
@@ -181,7 +196,10 @@ specs)
   ;;
 smoke) run_smoke ;;
 valgrind) run_valgrind ;;
-steady) run_steady ;;
+steady)
+  run_steady
+  run_mcp
+  ;;
 *)
   echo "test.sh: no such part: $part" >&2
   exit 2

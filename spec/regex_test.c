@@ -2,6 +2,7 @@
  * no pattern takes more than its steps. */
 #include "../src/regex.h"
 #include "support/test.h"
+#include "support/torture.h"
 
 static const char *refused(const char *pattern, size_t n) {
   static char error[OAI_REGEX_ERROR];
@@ -263,6 +264,28 @@ static void any_bytes(void) {
   }
 }
 
+/* Fails the k-th allocation, for every k until none is left to fail. */
+static void no_memory(void) {
+  TEST("gives back all memory when some of it is missing") {
+    static const char pattern[] =
+        "^(?:a|[b-d\\p{Lu}]{2,9}|\\P{L}+?|[^\\W_])*(x|y|z){3}$";
+    int failed = 0;
+    for (long k = 1; torture_possible; k++) {
+      char error[OAI_REGEX_ERROR];
+      torture_hit = false;
+      torture_left = k;
+      oai_regex *re = oai_regex_new(pattern, sizeof pattern - 1, error);
+      torture_left = 0;
+      CHECK(re || torture_hit); /* qsort does without */
+      failed += re == NULL;
+      CHECK(*error == 0);
+      oai_regex_free(re);
+      if (!torture_hit) break;
+    }
+    CHECK(!torture_possible || failed > 20);
+  }
+}
+
 int main(void) {
   matches();
   characters();
@@ -270,5 +293,6 @@ int main(void) {
   refuses();
   bounds();
   any_bytes();
+  no_memory();
   return test_report();
 }

@@ -85,6 +85,8 @@ bool oai_regex_emit(oai_regex_parser *P, oai_regex_op op, int32_t x, int32_t y);
 bool oai_regex_insert_split(oai_regex_parser *P, size_t at, size_t other);
 /* The fragment from `at` on, min to max times. */
 bool oai_regex_repeat(oai_regex_parser *P, size_t at, int32_t min, int32_t max);
+/* What could not be added to: says so if the cap is why; false. */
+bool oai_regex_fail_set(oai_regex_parser *P, const oai_set *s);
 /* The set becomes a class of the program; it is freed in any case. */
 bool oai_regex_emit_set(oai_regex_parser *P, oai_set *s, bool inverted);
 

@@ -112,8 +112,7 @@ static bool category_escape(parser *P, oai_set *s, bool inverted) {
         P, "\\p{...} is not a general category of Unicode; scripts and "
            "other properties are not supported");
   P->p++;
-  if (oai_category_add(s, mask, inverted)) return true;
-  return oai_regex_fail(P, "the pattern's classes are too large");
+  return oai_category_add(s, mask, inverted) || oai_regex_fail_set(P, s);
 }
 
 /* At a class escape (\d, \p{L}, …): adds it and says so. */
@@ -123,7 +122,7 @@ static bool class_escape(parser *P, oai_set *s, bool *found) {
   if (!*found) return true;
   P->p++;
   if (c == 'p' || c == 'P') return category_escape(P, s, c == 'P');
-  return oai_set_add_escape(s, c);
+  return oai_set_add_escape(s, c) || oai_regex_fail_set(P, s);
 }
 
 static bool bad_escape(parser *P) {
@@ -163,7 +162,8 @@ static bool class_item(parser *P, oai_set *s) {
       return oai_regex_fail(P, "a class escape cannot end a range");
     if (low > high) return oai_regex_fail(P, "a range is out of order");
   }
-  return low < 0 || oai_set_add(s, (uint32_t)low, (uint32_t)high);
+  return low < 0 || oai_set_add(s, (uint32_t)low, (uint32_t)high) ||
+         oai_regex_fail_set(P, s);
 }
 
 static bool class(parser *P) {

@@ -13,11 +13,14 @@ bool oai_regex_fail(oai_regex_parser *P, const char *what) {
   return false;
 }
 
+static bool fail_size(oai_regex_parser *P) {
+  return oai_regex_fail(
+      P, "the pattern is too large once its counts are unrolled");
+}
+
 static bool grow(oai_regex_parser *P, size_t more) {
   oai_regex *re = P->re;
-  if (more > OAI_REGEX_PROGRAM_MAX - re->n)
-    return oai_regex_fail(
-        P, "the pattern is too large once its counts are unrolled");
+  if (more > OAI_REGEX_PROGRAM_MAX - re->n) return fail_size(P);
   if (re->n + more <= re->cap) return true;
   size_t cap = 2 * (re->n + more);
   oai_regex_code *code = realloc(re->code, cap * sizeof *code);
@@ -58,10 +61,8 @@ static bool unroll(oai_regex_parser *P, const oai_regex_code *fragment,
                    size_t n, int32_t min, int32_t max) {
   size_t room = OAI_REGEX_PROGRAM_MAX / n + 1;
   size_t more = max == OAI_REGEX_FOREVER ? 1 : (size_t)(max - min);
-  if ((size_t)min > room || more > room ||
-      !grow(P, (size_t)min * n + more * (n + 1) + 1))
-    return oai_regex_fail(
-        P, "the pattern is too large once its counts are unrolled");
+  if ((size_t)min > room || more > room) return fail_size(P);
+  if (!grow(P, (size_t)min * n + more * (n + 1) + 1)) return false;
   for (int32_t i = 0; i < min; i++) copy_in(P, fragment, n);
   if (max == OAI_REGEX_FOREVER) {
     if (min) return oai_regex_emit(P, OAI_RE_SPLIT, -(int32_t)n, 1);
@@ -89,6 +90,11 @@ bool oai_regex_repeat(oai_regex_parser *P, size_t at, int32_t min,
   return ok;
 }
 
+bool oai_regex_fail_set(oai_regex_parser *P, const oai_set *s) {
+  return s->n == OAI_REGEX_RANGES_MAX &&
+         oai_regex_fail(P, "the pattern's classes are too large");
+}
+
 bool oai_regex_emit_set(oai_regex_parser *P, oai_set *s, bool inverted) {
   oai_set *all = &P->re->ranges;
   size_t first = all->n;
@@ -96,8 +102,9 @@ bool oai_regex_emit_set(oai_regex_parser *P, oai_set *s, bool inverted) {
   bool ok = !inverted || oai_set_invert(s);
   for (size_t i = 0; ok && i < s->n; i++)
     ok = oai_set_add(all, s->r[i].low, s->r[i].high);
+  if (!ok) oai_regex_fail_set(P, s->n > all->n ? s : all);
   oai_set_free(s);
-  if (!ok) return oai_regex_fail(P, "the pattern's classes are too large");
+  if (!ok) return false;
   return oai_regex_emit(P, OAI_RE_CLASS, (int32_t)first,
                         (int32_t)(all->n - first));
 }

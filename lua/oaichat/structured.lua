@@ -24,8 +24,7 @@ Structured.__index = Structured
 -- carried in one.
 local function rooted(wanted)
   if wanted.type == "object" then return wanted, false end
-  return { type = "object", properties = { value = wanted }, required = json.array { "value" },
-    additionalProperties = false, ["$defs"] = wanted["$defs"] }, true
+  return schema.object { value = wanted }, true
 end
 
 --- @param wanted table oaichat.schema or JSON Schema; or { name =, schema = }
@@ -38,6 +37,7 @@ function M.new(wanted, mode)
   if not validator then return errors.fail { kind = "config", code = "schema", message = "schema: " .. why } end
   local root, wrapped = rooted(wanted)
   local strict = schema.strict(root)
+  root, strict = schema.wire(root), strict and schema.wire(strict)
   return setmetatable({
     mode = mode or MODES[1], _name = name, _wanted = wanted, _root = root, _wrapped = wrapped, _strict = strict,
     _validator = validator, repairs = 0,

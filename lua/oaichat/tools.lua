@@ -30,7 +30,6 @@ local function wrong(text)
   return errors.fail { kind = "config", code = "tool", message = text }
 end
 
--- The wire's table; json.object{} where nothing is said: `{}`, never `[]`.
 local function definition(tool, parameters)
   local fn = { name = tool.name, description = tool.description, parameters = parameters }
   if tool.strict then fn.strict = true end
@@ -62,6 +61,7 @@ function M.new(spec)
     parameters, why = schema.strict(parameters)
     if not parameters then return wrong(("tool %s: strict: %s"):format(name, why)) end
   end
+  parameters = schema.wire(parameters) -- `{}` and `[]` where a schema means them
   tool.definition = definition(tool, parameters)
   return setmetatable(tool, Tool)
 end

@@ -159,12 +159,14 @@ end
 
 M.dependentSchemas = function(C, _, _, map, at)
   local nodes = C:nodes(map, at)
-  for _, one in next, nodes do C:in_place(one) end
+  local names = C.sorted(nodes)
+  for _, name in ipairs(names) do C:in_place(nodes[name]) end
   return function(value, kind, ctx, seen)
     if kind ~= "object" then return true end
     local ok = true
-    for name, node in next, nodes do
-      if rawget(value, name) ~= nil then ok = apply(node, value, ctx, seen) and ok end
+    spend(ctx, #names / 8)
+    for _, name in ipairs(names) do
+      if rawget(value, name) ~= nil then ok = apply(nodes[name], value, ctx, seen) and ok end
     end
     return ok
   end

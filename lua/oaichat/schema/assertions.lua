@@ -120,9 +120,12 @@ M.exclusiveMaximum = compare("less than", function(value, want) return value < w
 
 M.multipleOf = function(C, _, _, want, at)
   want = C:number(want, at)
-  if not (want > 0) or want == math.huge then C:wrong(at, "must be above 0") end
+  if want <= 0 or want == math.huge then C:wrong(at, "must be above 0") end
+  local whole = integral(want)
   return function(value, kind, ctx)
-    if kind ~= "number" or value_of.multiple(value, want) then return true end
+    if kind ~= "number" then return true end
+    spend(ctx, whole and integral(value) and 0 or 20)
+    if value_of.multiple(value, want) then return true end
     return fail(ctx, at, value, ("must be a multiple of %s, not %s"):format(show(want), show(value)))
   end
 end
@@ -163,7 +166,7 @@ function M.matcher(C, pattern, at)
   if not regex then C:wrong(at, ("%s cannot be used: %s"):format(show(pattern):gsub("^string ", ""), why)) end
   return function(text, ctx)
     local found, steps = regex:test(text, 1 + ctx.steps * 16)
-    spend(ctx, found == nil and math.huge or math.floor(steps / 16))
+    spend(ctx, found == nil and math.huge or 1 + steps / 16)
     return found
   end
 end
@@ -246,10 +249,15 @@ end
 
 M.dependentRequired = function(C, _, _, want, at)
   C:map(want, at)
-  for name, list in next, want do C:strings(list, C.under(at, name)) end
+  local n = 0
+  for name, list in next, want do
+    C:strings(list, C.under(at, name))
+    n = n + 1
+  end
   return function(value, kind, ctx)
     if kind ~= "object" then return true end
     local ok = true
+    spend(ctx, n / 8)
     for name, list in next, want do
       for _, other in ipairs(rawget(value, name) ~= nil and list or {}) do
         spend(ctx, 1)

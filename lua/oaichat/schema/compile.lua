@@ -4,6 +4,7 @@
 local applicators = require "oaichat.schema.applicators"
 local assertions = require "oaichat.schema.assertions"
 local errors = require "oaichat.errors"
+local legacy = require "oaichat.schema.legacy"
 local refs = require "oaichat.schema.refs"
 local run = require "oaichat.schema.run"
 local value_of = require "oaichat.schema.value"
@@ -151,7 +152,8 @@ function Compilation:schema(schema, at, base)
   self.order[#self.order + 1] = node
   local outer, outer_base, depth = self.current, self.base, self.depth
   if depth >= run.DEPTH_MAX / 4 then self:wrong(at, "is nested too deep") end
-  self.current, self.base, self.depth = node, self.found.bases[schema] or base or outer_base, depth + 1
+  self.current, self.depth = node, depth + 1
+  self.base = self.found.bases[schema] or base or outer_base
   keywords(self, node, schema, at)
   self.current, self.base, self.depth = outer, outer_base, depth
   return node
@@ -160,7 +162,9 @@ end
 -- A schema that applies itself to the same value never ends (core 2020-12,
 -- section 9.4.1).
 local function find_loop(self, node, state)
-  if state[node] == "open" then self:wrong(self.places[node], "has a $ref that comes back to itself and would never end") end
+  if state[node] == "open" then
+    self:wrong(self.places[node], "has a $ref that comes back to itself and would never end")
+  end
   if state[node] then return end
   state[node] = "open"
   for _, one in ipairs(self.edges[node]) do find_loop(self, one, state) end
@@ -168,6 +172,7 @@ local function find_loop(self, node, state)
 end
 
 local function compile(root, formats)
+  root = legacy.modern(root)
   local self = setmetatable({
     made = {}, edges = {}, places = {}, order = {}, found = refs.read(root), base = "", depth = 0,
     formats = formats,

@@ -8,9 +8,11 @@ local shape = require "oaichat.schema.shape"
 
 local M = {}
 
---- Properties and values of enums that one schema may have (guide, as above).
+--- Properties, values of enums, and characters of all these names and values that
+--- one schema may have (guide, "Supported schemas": limits).
 M.PROPERTIES_MAX = 5000
 M.ENUM_MAX = 1000
+M.CHARACTERS_MAX = 120000
 
 local function set(names)
   local out = {}
@@ -106,6 +108,7 @@ local function change_object(s, at, count)
   table.sort(names)
   count.properties = count.properties + #names
   for _, name in ipairs(names) do
+    count.characters = count.characters + #name
     local child = change(s.properties[name], at .. "/properties/" .. name, count)
     s.properties[name] = required[name] and child or nullable(child)
   end
@@ -152,12 +155,17 @@ end
 
 function change(s, at, count)
   if type(s) ~= "table" then refuse(at, "is true or false instead of a schema, which strict mode does not support") end
+  if at ~= "" then s["$defs"] = nil end
   if s.const ~= nil and not s.enum then s.enum, s.const = json.array { s.const }, nil end
   check_keywords(s, at)
   if s["$ref"] then return change_reference(s, at) end
   change_format(s)
   if s.enum then
     count.enum = count.enum + #s.enum
+    for _, one in ipairs(s.enum) do
+      if type(one) == "table" then refuse(at, "has arrays or objects in enum, which strict mode does not support") end
+      count.characters = count.characters + (type(one) == "string" and #one or 0)
+    end
     if s.type == nil then s.type = types_of(s.enum) end
   end
   for i, one in ipairs(s.anyOf or {}) do s.anyOf[i] = change(one, ("%s/anyOf/%d"):format(at, i - 1), count) end
@@ -178,15 +186,21 @@ local function root_of(schema)
 end
 
 local function strict(schema)
-  local count = { properties = 0, enum = 0 }
+  local count = { properties = 0, enum = 0, characters = 0 }
   local s = root_of(schema)
   if s.anyOf then refuse("", "has anyOf, which strict mode does not support there") end
   if s.type ~= "object" then refuse("", "must be of type object") end
   local definitions = s["$defs"]
-  for name, one in next, definitions or {} do definitions[name] = change(one, "/$defs/" .. name, count) end
+  for name, one in next, definitions or {} do
+    count.characters = count.characters + #name
+    definitions[name] = change(one, "/$defs/" .. name, count)
+  end
   s = change(s, "", count)
   if count.properties > M.PROPERTIES_MAX then refuse("", ("has more than %d properties"):format(M.PROPERTIES_MAX)) end
   if count.enum > M.ENUM_MAX then refuse("", ("has more than %d values in enums"):format(M.ENUM_MAX)) end
+  if count.characters > M.CHARACTERS_MAX then
+    refuse("", ("has names and values of more than %d characters"):format(M.CHARACTERS_MAX))
+  end
   return s
 end
 

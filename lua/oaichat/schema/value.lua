@@ -150,7 +150,8 @@ local QUOTE_MAX = 60
 --- @return string
 function M.cut(text, max)
   if #text <= max then return text end
-  return (text:sub(1, max):gsub("[\192-\255]?[\128-\191]*$", "")) .. "..."
+  while max > 0 and text:find("^[\128-\191]", max + 1) do max = max - 1 end
+  return text:sub(1, max) .. "..."
 end
 
 --- A value for a message, cut.

@@ -37,11 +37,16 @@ end
 function M:append(input)
   local own = message.from_input(input)
   self:_interrupt()
+  local list, notes = message.mend(add(add({}, self._messages), own))
+  if notes then
+    self:_tell_mended(notes)
+    return put(self, list)
+  end
   if self._record then
     local ok, why, err = self._record:append(own)
     if not ok then return nil, why, err end
   end
-  add(self._messages, own)
+  self._messages = list
   return self
 end
 
@@ -132,9 +137,19 @@ end
 
 -- What a store had of the conversation.
 function M:_take(stored)
-  self._messages = stored and stored.messages or {}
-  self.meta = stored and stored.meta or {}
+  local list, notes = message.mend(stored and stored.messages or {})
+  self._messages, self.meta = list, stored and stored.meta or {}
   self.mended, self.unanswered = stored and stored.mended, stored and stored.unanswered
+  if notes then
+    self._record.unsaved = errors.new { kind = "storage", code = "mended", message = notes[1] }
+    self:_tell_mended(notes)
+  end
+end
+
+-- What was mended is told, never silent: in session.mended and in the log.
+function M:_tell_mended(notes)
+  self.mended = add(add({}, self.mended or {}), notes)
+  if self._log then pcall(self._log, "warn", "mended", { notes = notes }) end
 end
 
 --- Facts about the conversation, kept beside it: user, title, …; json.null removes one.

@@ -121,6 +121,75 @@ function M.close_call(call, why)
   }
 end
 
+-- One pass over a conversation; `open` are the calls that wait for their results.
+local Mender = {}
+Mender.__index = Mender
+
+function Mender:note(text)
+  self.notes[#self.notes + 1] = text
+end
+
+function Mender:close()
+  for _, call in ipairs(self.open) do
+    if not self.answered[call.id] then
+      self.out[#self.out + 1] = M.close_call(call, "it was not run")
+      self:note(("call %s had no result"):format(call.id))
+    end
+  end
+  self.open, self.answered = {}, {}
+end
+
+function Mender:result(message)
+  local id = message.tool_call_id
+  local known = false
+  for _, call in ipairs(self.open) do known = known or call.id == id end
+  if not known then return self:note(("a result of %s had no call"):format(tostring(id))) end
+  if self.answered[id] then return self:note(("call %s had two results"):format(id)) end
+  self.answered[id] = true
+  self.out[#self.out + 1] = message
+end
+
+function Mender:calls(message)
+  local seen, calls = {}, {}
+  for _, call in ipairs(message.tool_calls) do
+    if seen[call.id] then
+      self:note(("two calls had the id %s"):format(call.id))
+    else
+      seen[call.id] = true
+      calls[#calls + 1] = call
+    end
+  end
+  self.open, self.answered = calls, {}
+  if #calls == #message.tool_calls then return message end
+  local own = {}
+  for name, value in pairs(message) do own[name] = value end
+  own.tool_calls = calls
+  return own
+end
+
+--- A conversation that an API takes: each call is answered once, each result has its
+--- call, in this order (API reference, tool message). Calls at the very end may be
+--- open: they wait, or are closed when something is said.
+--- @param messages table[]
+--- @return table[] messages the same list when nothing was wrong
+--- @return string[]|nil notes what was mended
+function M.mend(messages)
+  local mender = setmetatable({ out = {}, notes = {}, open = {}, answered = {} }, Mender)
+  for _, message in ipairs(messages) do
+    if message.role == "tool" then
+      mender:result(message)
+    else
+      mender:close()
+      if message.role == "assistant" and message.tool_calls and message.tool_calls[1] then
+        message = mender:calls(message)
+      end
+      mender.out[#mender.out + 1] = message
+    end
+  end
+  if not mender.notes[1] then return messages end
+  return mender.out, mender.notes
+end
+
 --- A table with the fields of both; json.null removes one.
 --- @param base table
 --- @param fields table

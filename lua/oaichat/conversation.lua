@@ -149,7 +149,8 @@ end
 -- What was mended is told, never silent: in session.mended and in the log.
 function M:_tell_mended(notes)
   self.mended = add(add({}, self.mended or {}), notes)
-  if self._log then pcall(self._log, "warn", "mended", { notes = notes }) end
+  local log = self._options.log
+  if log then pcall(log, "warn", "mended", { notes = notes }) end
 end
 
 --- Facts about the conversation, kept beside it: user, title, …; json.null removes one.

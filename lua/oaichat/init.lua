@@ -76,7 +76,7 @@ function M.prewarm(whose)
   if not listener then return false end
   local own = core.new {
     base_url = ("https://127.0.0.1:%d"):format(listener:port()), api_key = false, engine = engine,
-    ca_file = whose and whose._ca_file,
+    ca_file = whose and whose._options.ca_file,
   }
   local exchange, stop = own:send "{}", core.now() + 1
   local peer, hello

@@ -6,6 +6,8 @@ local message = require "oaichat.message"
 
 local M = {}
 
+local NONE = {}
+
 --- Appends items to a list.
 function M.add(list, items)
   for _, item in ipairs(items) do list[#list + 1] = item end
@@ -18,6 +20,15 @@ function M.merged(base, extra)
   for name, value in pairs(base) do out[name] = value end
   for name, value in pairs(extra) do out[name] = value end
   return out
+end
+
+--- An option of the turn, else of its session.
+--- @param turn oaichat.Turn
+--- @param name string
+function M.option(turn, name)
+  local value = turn.opts[name]
+  if value == nil then value = turn.session._options[name] end
+  return value
 end
 
 --- The input behind the history. Calls that neither answers are closed: their results
@@ -49,20 +60,11 @@ end
 -- results are there, or the model could never answer.
 local function tool_choice(turn)
   if turn.requests > 0 then return nil end
-  local choice = turn.opts.tool_choice
-  if choice == nil then choice = turn.session._tool_choice end
+  local choice = M.option(turn, "tool_choice")
   if type(choice) == "string" and turn.tools and turn.tools:find(choice) then
     return { type = "function", ["function"] = { name = choice } }
   end
   return choice
-end
-
---- Whether the calls of an answer may run side by side; nil: as the server likes.
---- @return boolean|nil
-function M.parallel(turn)
-  local value = turn.opts.parallel_tool_calls
-  if value == nil then value = turn.session._parallel end
-  return value
 end
 
 --- The options of the next request, as a wire renders them.
@@ -70,9 +72,10 @@ end
 --- @return table
 function M.options(turn)
   local session, opts = turn.session, turn.opts
-  local params = M.merged(session._params, opts.params)
+  local params = M.merged(session._options.params or NONE, opts.params)
   local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
-  if list and M.parallel(turn) ~= nil then params = M.merged(params, { parallel_tool_calls = M.parallel(turn) }) end
+  local parallel = M.option(turn, "parallel_tool_calls")
+  if list and parallel ~= nil then params = M.merged(params, { parallel_tool_calls = parallel }) end
   if turn.plan then params = M.merged(params, { response_format = turn.plan:response_format() }) end
   return {
     model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),

@@ -112,6 +112,20 @@ local function remember(session, store, id)
   return stored ~= nil
 end
 
+-- The endpoint has these; no table of ours keeps a secret.
+local ENDPOINT = { messages = true, api_key = true }
+for _, name in ipairs(CORE) do ENDPOINT[name] = name ~= "ca_file" end
+
+-- What each turn looks up where its own options say nothing.
+local function kept(opts)
+  local out = {}
+  for name, value in pairs(opts) do
+    if not ENDPOINT[name] then out[name] = value end
+  end
+  out.params = opts.params and message.copy(opts.params)
+  return out
+end
+
 --- Makes a session. Nothing is sent.
 --- @param opts table|nil see README
 --- @param wire table lua/oaichat/wire/<name>.lua
@@ -137,12 +151,7 @@ function M.new(opts, wire)
     model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
-    _params = message.copy(opts.params or {}), _tools = opts.tools, _tool_choice = opts.tool_choice,
-    _parallel = opts.parallel_tool_calls, _max_rounds = opts.max_rounds, _max_calls = opts.max_calls,
-    _tool_timeout = opts.tool_timeout, _approve = opts.approve, _on_call = opts.on_call, _on_result = opts.on_result,
-    _schema = opts.schema, _repairs = opts.repairs,
-    _deadline = opts.deadline, _keep_partial = opts.keep_partial or false,
-    _log = opts.log, _hooks = opts.hooks, _engine = engine, _ca_file = opts.ca_file,
+    _options = kept(opts), _engine = engine,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
   for i, one in ipairs(opts.messages or {}) do message.check(one, ("messages[%d]"):format(i)) end
@@ -243,7 +252,7 @@ function Session:stream(input, opts)
   local new = stream.new(begin(self, input, opts, true))
   self._stream = new
   if opts and (opts.on_event or opts.on_done) then
-    new:_subscribe(self._engine, opts.on_event, opts.on_done, self._log)
+    new:_subscribe(self._engine, opts.on_event, opts.on_done, self._options.log)
   end
   return new, nil, nil, new
 end

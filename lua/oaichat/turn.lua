@@ -26,10 +26,24 @@ M.MAX_ROUNDS, M.MAX_CALLS = 16, 256
 local Turn = {}
 Turn.__index = Turn
 
+-- Most turns have none of these.
+local NONE = {}
+
+-- An event that no exchange has.
+local function enqueue(turn, event)
+  if turn.queue == NONE then turn.queue = {} end
+  turn.queue[#turn.queue + 1] = event
+end
+
+-- An answer on the way to the last one.
+local function note_round(turn, reply)
+  turn.rounds = turn.rounds or {}
+  turn.rounds[#turn.rounds + 1] = reply
+end
+
 -- The tools of this request: a list, or a function that is asked each round.
 local function tool_set(turn)
-  local list = turn.opts.tools
-  if list == nil then list = turn.session._tools end
+  local list = requests.option(turn, "tools")
   if type(list) == "function" then
     list = list(turn.session, turn.requests)
     if list ~= nil and type(list) ~= "table" then errors.misuse "tools: the function must return a list" end
@@ -54,8 +68,8 @@ local function request(turn)
   if left and left <= 0 then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
   turn.requests = turn.requests + 1
   turn.call, _, err = attempts.start(session._core, parts, {
-    stream = turn.streaming, origin = session._origin, model = asked.model, hooks = session._hooks,
-    log = session._log, wire_options = { timeouts = opts.timeouts, headers = opts.headers, deadline = left },
+    stream = turn.streaming, origin = session._origin, model = asked.model, hooks = session._options.hooks,
+    log = session._options.log, wire_options = { timeouts = opts.timeouts, headers = opts.headers, deadline = left },
   })
   if not turn.call then return turn:_fail(err) end
   turn.exchange = turn.call.exchange
@@ -83,17 +97,17 @@ local function commit(turn, messages)
   local record = session._record
   if record then
     local _, _, err = record[turn.begun and "commit" or "append"](record, all)
-    if err and session._log then pcall(session._log, "error", "history", { error = err.safe_message }) end
+    local log = session._options.log
+    if err and log then pcall(log, "error", "history", { error = err.safe_message }) end
   end
-  turn.added, turn.extra, turn.begun = {}, {}, false
+  turn.added, turn.extra, turn.begun = NONE, NONE, false
 end
 
 -- Leaves the history as it was, or with what keep_partial asks for.
 function Turn:_fail(err)
   local session = self.session
   err.input = message.copy(self.added)
-  local keep = self.opts.keep_partial
-  if keep == nil then keep = session._keep_partial end
+  local keep = requests.option(self, "keep_partial")
   if keep and err.partial and err.partial.text ~= "" then
     local part = message.copy(err.partial.message)
     part.meta.incomplete = true
@@ -110,24 +124,21 @@ local function succeed(turn, reply)
   -- a copy: the reply is the caller's, and messages of a history never change
   if turn.opts.meta then reply.message.meta = message.merge(reply.message.meta or {}, turn.opts.meta) end
   commit(turn, { message.copy(reply.message) })
-  reply.rounds = turn.rounds[1] and turn.rounds or nil
+  reply.rounds = turn.rounds
   return over(turn, reply)
 end
 
 -- ---- rounds ----------------------------------------------------------------------
 
 local function run_round(turn, answer, reply)
-  local session, opts = turn.session, turn.opts
-  local function option(name)
-    if opts[name] ~= nil then return opts[name] end
-    return session["_" .. name]
-  end
+  local session = turn.session
+  local function option(name) return requests.option(turn, name) end
   turn.round = rounds.new(answer, {
     engine = session._engine, session = session, tools = turn.tools, content = tools.content,
     cut = reply and (reply.finish_reason == "length" or reply.finish_reason == "content_filter"),
-    parallel = requests.parallel(turn), stop_at = turn.stop_at, tool_timeout = option "tool_timeout",
-    approve = option "approve", on_call = option "on_call", on_result = option "on_result", log = session._log,
-    on_event = turn.streaming and function(event) turn.queue[#turn.queue + 1] = event end or nil,
+    parallel = option "parallel_tool_calls", stop_at = turn.stop_at, tool_timeout = option "tool_timeout",
+    approve = option "approve", on_call = option "on_call", on_result = option "on_result", log = option "log",
+    on_event = turn.streaming and function(event) enqueue(turn, event) end or nil,
   })
   local how, _, err = turn.round:run()
   local round = turn.round
@@ -154,15 +165,15 @@ local function park(turn, answer, round, reply)
   if turn.resumed then take_place(turn, { answer }) else commit(turn, { answer }) end
   reply = reply or replies.of_message(answer)
   reply.parked = approval.waiting(turn.session._messages)
-  reply.rounds = turn.rounds[1] and turn.rounds or nil
+  reply.rounds = turn.rounds
   return over(turn, reply)
 end
 
 -- Runs the calls of an answer and asks again; false: the turn is over.
 local function go_round(turn, answer, reply)
   turn.calls = turn.calls + #answer.tool_calls
-  if turn.requests >= (turn.opts.max_rounds or turn.session._max_rounds or M.MAX_ROUNDS)
-    or turn.calls > (turn.opts.max_calls or turn.session._max_calls or M.MAX_CALLS) then
+  if turn.requests >= (requests.option(turn, "max_rounds") or M.MAX_ROUNDS)
+    or turn.calls > (requests.option(turn, "max_calls") or M.MAX_CALLS) then
     local err = errors.new {
       kind = "tool", code = "max_rounds",
       message = ("the model still calls tools after %d requests and %d calls"):format(turn.requests, turn.calls),
@@ -186,7 +197,7 @@ local function go_round(turn, answer, reply)
   else
     commit(turn, whole)
   end
-  if reply then turn.rounds[#turn.rounds + 1] = reply end
+  if reply then note_round(turn, reply) end
   return request(turn)
 end
 
@@ -198,11 +209,11 @@ local function check_data(turn, reply)
     reply.via = turn.plan:via(reply.via)
     return succeed(turn, reply)
   end
-  local max = turn.opts.repairs or turn.session._repairs or structured.REPAIRS
+  local max = requests.option(turn, "repairs") or structured.REPAIRS
   -- what a stream has shown cannot be taken back
   local mend = not turn.streaming and turn.plan:repair(reply, err, max)
   if not mend then return turn:_fail(err) end
-  turn.rounds[#turn.rounds + 1] = reply
+  note_round(turn, reply)
   turn.extra = mend
   return request(turn)
 end
@@ -279,7 +290,7 @@ local function grow(turn, text)
   if list then
     for index = turn.items + 1, reader:complete(list) do
       turn.items = index
-      turn.queue[#turn.queue + 1] = turn.plan:item(index, list[index])
+      enqueue(turn, turn.plan:item(index, list[index]))
     end
   end
   return value
@@ -288,8 +299,7 @@ end
 --- What has come, as exchange:next() gives it, or "event" and a table; nothing when
 --- nothing is there now.
 function Turn:poll()
-  local event = table.remove(self.queue, 1)
-  if event then return "event", event end
+  if self.queue[1] then return "event", table.remove(self.queue, 1) end
   if not self.call then return nil end
   local kind, a, b, c, d, e, f = self.call:poll()
   if kind == "text" and b == 0 and self.grow then c = grow(self, a) end
@@ -353,9 +363,9 @@ end
 ---   wrong: what is wrong with opts
 --- @return oaichat.Turn
 function M.start(session, own, opts, how)
-  local deadline = opts.deadline or session._deadline
+  local deadline = opts.deadline or session._options.deadline
   local turn = setmetatable({
-    session = session, opts = opts, streaming = how.streaming, extra = {}, rounds = {}, queue = {},
+    session = session, opts = opts, streaming = how.streaming, extra = NONE, queue = NONE,
     requests = 0, calls = 0, over = false, manual = how.manual, added = own,
     stop_at = deadline and core.now() + deadline,
   }, Turn)
@@ -363,7 +373,7 @@ function M.start(session, own, opts, how)
     turn:_fail(errors.new { kind = "config", code = "config", message = how.wrong })
     return turn
   end
-  local wanted = opts.schema or session._schema
+  local wanted = requests.option(turn, "schema")
   if wanted then
     local err, _
     turn.plan, _, err = structured.new(wanted, session._schema_mode)

@@ -75,7 +75,7 @@ local function step(draw, state)
     state.forks = state.forks + 1
   elseif kind == 10 then
     local list = session:messages()
-    if list[#list] and list[#list].role == "assistant" then session:regenerate() end
+    if list[2] and list[1].role == "user" and list[#list].role == "assistant" then session:regenerate() end
   elseif kind == 11 then -- a crash: what memory had is gone
     state.session = state.open(session.id)
   else -- a crash between the input and its answer

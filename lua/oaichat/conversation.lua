@@ -205,7 +205,8 @@ end
 function M:regenerate(opts)
   self:_interrupt()
   local at = user_turn(self._messages, 1)
-  if not self._messages[at + 1] then errors.misuse("regenerate: there is no answer yet") end
+  local asked = self._messages[at]
+  if not asked or asked.role ~= "user" or not self._messages[at + 1] then errors.misuse("regenerate: there is no answer yet") end
   return again(self, at + 1, nil, opts)
 end
 

@@ -153,6 +153,8 @@ local function make(client, item, taken)
   if client._url then mirrored, why = headers.of_schema(parameters) end
   if not mirrored then return nil, why end
   client._mirrored[name] = mirrored
+  -- `{ "type": "object" }` is a schema, but providers ask for the properties
+  parameters = merged({ type = "object", properties = json.object {} }, parameters)
   return tools.new {
     name = content.name(client._prefix .. name, taken),
     description = rpc.typed(item, "description", "string") or rpc.typed(item, "title", "string"),

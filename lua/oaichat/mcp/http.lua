@@ -169,7 +169,7 @@ function Http:_unanswered(entry, call, err, status)
       or "the MCP server's answer has no response to the request"
     err = rpc.bad(text, nil, "empty_response")
   end
-  err.http_status = status
+  err.status = err.status or status
   self.hooks.on_fail(call, err)
 end
 

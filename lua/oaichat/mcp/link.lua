@@ -34,7 +34,7 @@ end
 local function settle(link, call, response, err)
   if call.done then return end
   call.done, call.response, call.err = true, response, err
-  call.answered = response ~= nil
+  call.answered = response ~= nil or call.rpc_error ~= nil
   if call.id then link.pending[call.id] = nil end
   link.reactor:stop(call.clock)
   call.clock = nil
@@ -108,6 +108,7 @@ end
 
 local function take_response(link, message, call)
   local id, err = rpc.get(message, "id"), rpc.get(message, "error")
+  if type(id) == "string" then id = tonumber(id) or id end -- ours are numbers, whatever comes back
   local known = id ~= nil and link.pending[id]
   -- an error before the id could be read
   if not known and id == nil and err and call then known = call end
@@ -116,7 +117,7 @@ local function take_response(link, message, call)
   end
   if err ~= nil then
     known.rpc_error = err
-    return settle(link, known, nil, rpc.error_of(err, link.options.api_key))
+    return settle(link, known, nil, rpc.error_of(err, link.options.secret))
   end
   if type(rpc.get(message, "result")) ~= "table" then
     return settle(link, known, nil, rpc.bad "the MCP server's response has neither a result nor an error")
@@ -125,7 +126,7 @@ local function take_response(link, message, call)
 end
 
 function Link:reply(request, result, code, text)
-  if self.state ~= "ready" or self.modern then return end
+  if not self.transport or self.state == "closed" or self.modern then return end
   local message = code and rpc.refusal(request.id, code, text) or rpc.result(request.id, result)
   local ok, why = self.transport:send(message)
   if not ok then self.hooks.on_log("warn", "mcp_send", { error = why }) end

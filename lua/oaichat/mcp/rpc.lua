@@ -53,9 +53,8 @@ end
 
 --- A member that is there: JSON's null is as if it were not.
 function M.get(t, name)
-  local value = type(t) == "table" and t[name] or nil
-  if value == json.null then return nil end
-  return value
+  if type(t) ~= "table" or t[name] == json.null then return nil end
+  return t[name]
 end
 
 --- A member that has to be of a type.

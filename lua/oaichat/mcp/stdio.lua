@@ -16,6 +16,9 @@ local PASSED = {
 }
 
 local STDERR_CAP = 4096
+--- Bytes that are read between two looks at the host's budget: many short messages,
+--- or the middle of a long one.
+local SHORT, LONG = 1024, 65536
 --- Seconds from the end of its stdin to SIGTERM, and from there to SIGKILL.
 local GRACE = 2
 
@@ -101,8 +104,9 @@ function Stdio:_keep(piece)
 end
 
 function Stdio:_read()
-  while self.conn do
-    local bytes, _, err = self.conn:read()
+  -- what the host's slice does not hold is read in the next one
+  while self.conn and not self.reactor.engine:spent() do
+    local bytes, _, err = self.conn:read(self.size > SHORT and LONG or SHORT)
     if bytes == "" then return end
     if not bytes then return self:_end(self:_died(err)) end
     self:_take(bytes)
@@ -122,7 +126,7 @@ function Stdio:_died(err)
   end
   return errors.new {
     kind = "network", code = "server_exited", message = "the MCP server " .. self.name .. " ended" .. how,
-    detail = detail or err and err.message, retryable = true,
+    detail = detail or not status and err and err.message or nil, retryable = true,
   }
 end
 

@@ -5,6 +5,7 @@ local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"
 local mcp = require "oaichat.mcp"
 local testing = require "oaichat.testing"
+local wait = require "oaichat.wait"
 
 local server, clients, on, sessions
 
@@ -79,6 +80,7 @@ after_each(function()
   for _, client in ipairs(clients) do client:close() end
   assert.same({}, server.errors)
   server:close()
+  server, on, clients = nil, nil, nil
   leaks.check()
 end)
 
@@ -109,18 +111,23 @@ describe("an MCP server behind a URL", function()
   it("says what is asked in headers where it knows the newest revision", function()
     modern()
     on.POST["tools/list"] = function(request, response)
-      answer(request, response, { ttlMs = 60000, tools = { { name = "räum auf", inputSchema = { type = "object", properties = {
-        city = { type = "string", ["x-mcp-header"] = "City" },
-        deep = { type = "object", properties = { n = { type = "integer", ["x-mcp-header"] = "N" } } },
-        yes = { type = "boolean", ["x-mcp-header"] = "Yes" },
-        other = { type = "string", ["x-mcp-header"] = "Other" },
-      } } }, { name = "wrong", inputSchema = { type = "object", properties = {
-        n = { type = "number", ["x-mcp-header"] = "N" },
-      } } }, { name = "hidden", inputSchema = { type = "object", properties = {
-        list = { type = "array", items = { type = "string", ["x-mcp-header"] = "N" } },
-      } } }, { name = "name", inputSchema = { type = "object", properties = {
-        n = { type = "string", ["x-mcp-header"] = "a b" },
-      } } } } })
+      local function tool(name, properties)
+        return { name = name, inputSchema = { type = "object", properties = properties } }
+      end
+      answer(request, response, { ttlMs = 60000, tools = {
+        tool("räum auf", {
+          city = { type = "string", ["x-mcp-header"] = "City" },
+          deep = { type = "object", properties = { n = { type = "integer", ["x-mcp-header"] = "N" } } },
+          yes = { type = "boolean", ["x-mcp-header"] = "Yes" },
+          other = { type = "string", ["x-mcp-header"] = "Other" },
+        }),
+        tool("a fraction", { n = { type = "number", ["x-mcp-header"] = "N" } }),
+        tool("in a list", { list = { type = "array", items = { type = "string", ["x-mcp-header"] = "N" } } }),
+        tool("no name", { n = { type = "string", ["x-mcp-header"] = "a b" } }),
+        tool("twice", {
+          a = { type = "string", ["x-mcp-header"] = "a" }, b = { type = "string", ["x-mcp-header"] = "A" },
+        }),
+      } })
     end
     on.POST["tools/call"] = function(request, response)
       answer(request, response, { resultType = "complete", content = json.array {} })
@@ -146,7 +153,8 @@ describe("an MCP server behind a URL", function()
     assert.equal("oaichat", meta["io.modelcontextprotocol/clientInfo"].name)
     assert(client:read "a:b")
     assert.equal("a:b", last("resources/read").headers["mcp-name"])
-    for value, header in pairs { [" x"] = "=?base64?IHg=?=", ["=?base64?literal?="] = "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=" } do
+    local coded = { [" x"] = "=?base64?IHg=?=", ["=?base64?literal?="] = "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=" }
+    for value, header in pairs(coded) do
       assert(client:read(value))
       assert.equal(header, last("resources/read").headers["mcp-name"])
     end
@@ -313,7 +321,7 @@ describe("an MCP server behind a URL", function()
     local task = chat.spawn(function() return client:call "t" end)
     for _ = 1, 3 do chat.step() end
     task:cancel()
-    _, _, err = task:wait()
+    err = select(3, task:wait())
     assert.equal("canceled", err.kind)
     assert(client:ping())
     assert.equal("canceled", last("notifications/cancelled"):json().params.reason)
@@ -328,6 +336,9 @@ describe("an MCP server behind a URL", function()
       refuse(request, response, 200, -32000, "bad key sk-secret-123456")
     end
     local _, message, err = client:call "t"
+    assert.is_nil(message:find("secret", 1, true))
+    client = assert(connect { headers = { Authorization = "Bearer sk-secret-123456" } })
+    message = select(2, client:call "t")
     assert.is_nil(message:find("secret", 1, true))
     assert.truthy(message:find("[masked]", 1, true))
     assert.equal("server", err.kind)
@@ -355,13 +366,41 @@ describe("an MCP server behind a URL", function()
     assert.equal("authentication", err.kind)
     assert.truthy(message:find("who?", 1, true))
     assert.equal(1, #server.requests)
-    client, _, err = mcp.connect { url = "http://127.0.0.1:1/mcp" }
+    client, message, err = mcp.connect { url = "http://127.0.0.1:1/mcp" }
     assert.is_nil(client)
     assert.equal("network", err.kind)
+    assert.truthy(message:find("could not connect", 1, true))
     on.POST["server/discover"] = nil
-    client, _, err = connect()
+    client, message, err = connect()
     assert.is_nil(client)
     assert.equal("invalid_request", err.kind) -- 405, to either greeting
+    assert.truthy(message:find("405", 1, true))
+  end)
+
+  it("is told the end while the host's loop turns, where nobody may wait", function()
+    legacy()
+    local client = assert(connect())
+    clients = {}
+    local allow = wait.forbid "a game"
+    client:close()
+    for _ = 1, 200 do
+      if last "DELETE" and not client._link.transport then break end
+      chat.step()
+      chat.wait(0.01)
+    end
+    allow()
+    assert.truthy(last "DELETE")
+    assert.is_nil(client._link.transport)
+  end)
+
+  it("is asked over one connection", function()
+    legacy()
+    local client = assert(connect())
+    on.POST["tools/call"] = function(request, response)
+      response:event({ jsonrpc = "2.0", id = request:json().id, result = json.object {} }):finish()
+    end
+    for _ = 1, 10 do assert(client:call "t") end
+    assert.equal(1, server.accepted)
   end)
 
   it("takes many calls at a time", function()
@@ -372,7 +411,8 @@ describe("an MCP server behind a URL", function()
       held[#held + 1] = { request, response }
       if #held < 5 then return end
       for i = #held, 1, -1 do
-        answer(held[i][1], held[i][2], { content = { { type = "text", text = tostring(held[i][1]:json().params.arguments.n) } } })
+        local n = held[i][1]:json().params.arguments.n
+        answer(held[i][1], held[i][2], { content = { { type = "text", text = tostring(n) } } })
       end
     end
     local functions = {}

@@ -6,6 +6,7 @@ local core = require "oaichat.core"
 local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"
 local mcp = require "oaichat.mcp"
+local script = require "spec.support.script"
 local wait = require "oaichat.wait"
 
 local LUA = rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d%.%d"
@@ -314,11 +315,12 @@ describe("a call of an MCP server", function()
         if n == 4 then send(mine .. ',"result":"text"}') end
         if n == 5 then send(mine .. ',"error":null,"result":{"content":[7]}}') end
         if n == 6 then
+          send '{"jsonrpc":"2.0","id":"x","error":{}}'
           send "Hello\n\n"
           send '{"jsonrpc":"2.0","id":99,"result":{}}'
-          send '{"jsonrpc":"2.0","id":"x","error":{}}'
           send("[" .. mine .. ',"result":{"content":[]}}]') -- a batch
         end
+        if n == 7 then result('"' .. id .. '"', '{"content":[8]}') end
       end
     ]]
     local _, message, err = client:call "a"
@@ -329,6 +331,7 @@ describe("a call of an MCP server", function()
     assert.equal("protocol", select(3, client:call "a").kind)
     assert.same({ 7 }, client:call("a").content)
     assert.same({}, client:call("a").content)
+    assert.same({ 8 }, client:call("a").content)
   end)
 
   it("is bounded in bytes", function()
@@ -500,6 +503,7 @@ describe("an MCP server's tools", function()
     assert.equal("mcp", tools[1].source)
     assert.is_true(tools[1].approve)
     assert.is_true(tools[1].annotations.readOnlyHint)
+    assert.equal('{"properties":{},"type":"object"}', json.encode(tools[2].definition["function"].parameters))
     assert.equal("integer", tools[1].definition["function"].parameters.properties.n.type)
     assert.equal('{"n":2}', tools[1].run { n = 2 })
     assert.truthy(log.mcp_tool)
@@ -629,6 +633,34 @@ describe("an MCP client", function()
     assert.equal("canceled", err.kind)
   end)
 
+  it("ends the server while the host's loop turns where it may not wait", function()
+    local client = connect()
+    clients = {}
+    local allow = wait.forbid "a game"
+    client:close()
+    local ended = client._link.transport
+    local stop = core.now() + 2
+    while client._link.transport and core.now() < stop do chat.step() end
+    allow()
+    assert.truthy(ended)
+    assert.is_nil(client._link.transport)
+  end)
+
+  it("ends the server although the task that closes it is canceled", function()
+    local client = connect 'over = function() os.execute "sleep 0.1" end'
+    clients = {}
+    local task = chat.spawn(function() client:close() end)
+    chat.step()
+    task:cancel()
+    task:wait()
+    local stop = core.now() + 2
+    while client._link.transport and core.now() < stop do
+      chat.wait(0.05)
+      chat.step()
+    end
+    assert.is_nil(client._link.transport)
+  end)
+
   it("that is forgotten lets the server end", function()
     connect():tools()
     clients = {}
@@ -651,5 +683,57 @@ describe("an MCP client", function()
     assert.has_error(function() client:call("a", {}, { tiemout = 1 }) end)
     assert.has_error(function() client:read() end)
     assert.truthy(tostring(client):find("ready", 1, true))
+  end)
+end)
+
+describe("a session with the tools of an MCP server", function()
+  local bot
+
+  after_each(function()
+    bot:close()
+    bot = nil
+  end)
+
+  it("runs them for the model, once a person has agreed", function()
+    bot = script.serve { { calls = { { "s_echo", '{"city":"Köln"}' }, { "s_echo", "{}" } } }, "It is warm." }
+    local asked = {}
+    local client = connect("", { prefix = "s_" })
+    local session = assert(chat.new {
+      base_url = bot.url, api_key = false, tools = client:tools(),
+      approve = function(call)
+        asked[#asked + 1] = call.arguments
+        return call.arguments ~= "{}"
+      end,
+    })
+    assert.equal("It is warm.", assert(session:send "How is it?").text)
+    assert.same({ '{"city":"Köln"}', "{}" }, asked)
+    local results = {}
+    for _, message in ipairs(bot.bodies[2].messages) do
+      if message.role == "tool" then results[#results + 1] = message.content end
+    end
+    assert.equal('{"city":"Köln"}', results[1])
+    assert.truthy(results[2]:find("did not allow", 1, true))
+    assert.equal("s_echo", bot.bodies[1].tools[1]["function"].name)
+  end)
+
+  it("is what examples/mcp.lua shows", function()
+    bot = script.serve { { calls = { { "echo", '{"a":1}' } } }, "done" }
+    local lines, out = { "please", "y", "" }, {}
+    local own = setmetatable({ new = function(options)
+      options.base_url, options.api_key = bot.url, false
+      return chat.new(options)
+    end }, { __index = chat })
+    local environment = setmetatable({
+      arg = { LUA, "spec/support/mcp_server.lua" },
+      require = function(name) return name == "oaichat" and own or require(name) end,
+      io = {
+        read = function() return table.remove(lines, 1) end,
+        write = function(...)
+          for i = 1, select("#", ...) do out[#out + 1] = select(i, ...) end
+        end,
+      },
+    }, { __index = _G })
+    assert(loadfile("examples/mcp.lua", "t", environment))()
+    assert.equal('tools: echo\n> run echo {"a":1} ? [y/N] done\n> ', table.concat(out))
   end)
 end)

@@ -205,11 +205,12 @@ describe("a raw stream", function()
   end)
 
   it("may end without an event", function()
-    handler = function(_, response) response:head(200):finish() end
+    handler = function(_, response) response:write(": nothing\n\n"):finish() end
     local exchange = session:stream("", { method = "GET" })
-    local list, _, failure = events(exchange)
+    local list, reply, failure = events(exchange)
     assert.same({}, list)
     assert.is_nil(failure)
+    assert.equal("", reply.body)
     assert.equal("text/event-stream", server.requests[1].headers.accept)
     exchange:close()
   end)

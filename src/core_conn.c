@@ -263,6 +263,7 @@ static int conn_read(lua_State *L) {
   if ((double)s.n > max) s.n = (size_t)max;
   lua_pushlstring(L, s.p, s.n);
   oai_conn_consume(k->c, s.n);
+  if (s.n) oai_engine_handed_out(k->engine);
   mark(k);
   return 1;
 }

@@ -62,12 +62,12 @@ static const char *read_path(lua_State *L, oai_request *r) {
 }
 
 static void read_method(lua_State *L, oai_request *r) {
-  static const char *const methods[] = {"GET",   "POST",   "PUT",
-                                        "PATCH", "DELETE", NULL};
+  static const char *const known[] = {"GET",   "POST",   "PUT",
+                                      "PATCH", "DELETE", NULL};
   lua_getfield(L, 3, "method");
   const char *name = luaL_optstring(L, -1, "POST");
-  for (size_t i = 0; methods[i] && !r->method; i++)
-    if (strcmp(methods[i], name) == 0) r->method = methods[i];
+  for (size_t i = 0; known[i] && !r->method; i++)
+    if (strcmp(known[i], name) == 0) r->method = known[i];
   if (!r->method) luaL_error(L, "unknown method %s", name);
   lua_pop(L, 1);
 }

@@ -257,7 +257,8 @@ int oai_exchange_status(const oai_exchange *x) {
 }
 
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body) {
-  *body = (oai_slice){x->body.p, x->body.n};
+  bool events = x->mode == OAI_BODY_STREAM;
+  *body = (oai_slice){x->body.p, events ? 0 : x->body.n};
   return x->wire->raw;
 }
 

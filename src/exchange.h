@@ -60,7 +60,7 @@ bool oai_exchange_has_content(const oai_exchange *x);
 const oai_failure *oai_exchange_failure(const oai_exchange *x);
 const oai_delta *oai_exchange_delta(const oai_exchange *x);
 int oai_exchange_status(const oai_exchange *x);
-/* What came of the body, on a raw wire; false on any other. */
+/* What came of the body, on a raw wire, unless events; false on any other. */
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body);
 /* The last value of a header of the final answer; p is NULL without one. */
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name);

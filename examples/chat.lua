@@ -10,35 +10,10 @@ package.path = here .. "?.lua;" .. package.path
 
 local chat = require "oaichat"
 local core = require "oaichat.core"
+local terminal = require "terminal"
 
 local interactive = core.isatty(0)
-local colours = core.isatty(1) and (os.getenv "NO_COLOR" or "") == "" and os.getenv "TERM" ~= "dumb"
-
-local function paint(code, text)
-  return colours and ("\27[%sm%s\27[0m"):format(code, text) or text
-end
-
-local function show(text)
-  io.stdout:write(text)
-  io.stdout:flush()
-end
-
-local function codepoint(bytes)
-  local lead = bytes:byte(1)
-  local value = lead < 224 and lead % 32 or lead % 16
-  for i = 2, #bytes do value = value * 64 + bytes:byte(i) % 64 end
-  return ("\\u{%04X}"):format(value)
-end
-
--- A model may not command the terminal: control characters and the marks that
--- reorder text (bidi) are shown, not obeyed.
-local function visible(text)
-  text = text:gsub("[%z\1-\8\11-\31\127]", function(byte) return ("\\x%02X"):format(byte:byte()) end)
-  text = text:gsub("\194[\128-\159]", codepoint)
-  text = text:gsub("\216\156", codepoint)
-  text = text:gsub("\226\128[\142\143\168-\174]", codepoint)
-  return (text:gsub("\226\129[\166-\169]", codepoint))
-end
+local paint, show, visible, is_set = terminal.paint, terminal.show, terminal.visible, terminal.is_set
 
 -- Columns of the terminal; a pipe has none and is never wrapped.
 local function columns()
@@ -84,10 +59,6 @@ local function wrapper(column)
     put(held, "")
     held = ""
   end
-end
-
-local function is_set(name)
-  return (os.getenv(name) or "") ~= ""
 end
 
 -- Nobody to talk to: the bot answers, from this process, over real HTTP.

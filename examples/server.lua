@@ -1,5 +1,6 @@
 -- server: the offline bot behind the API of OpenAI, in this process: chat
--- completions, streamed or whole, and the list of models. Knows the bot and
+-- completions, streamed or whole, with calls of tools and answers by a JSON schema
+-- (bot_tools.lua says by which rules), and the list of models. Knows the bot and
 -- oaichat.testing; no conversation is kept here, the client sends it whole.
 --
 --   local server = require("server").start { pause = 0.02 }
@@ -13,6 +14,7 @@ local script = arg and arg[0] and arg[0]:match "server%.lua$" and arg[0]
 if script then package.path = script:gsub("server%.lua$", "?.lua") .. ";" .. package.path end
 
 local bot = require "bot"
+local bot_tools = require "bot_tools"
 local json = require "oaichat.json"
 local testing = require "oaichat.testing"
 
@@ -67,6 +69,17 @@ local function pause_after(piece, pause)
   return pause
 end
 
+-- Arguments and JSON come in pieces that no word ends.
+local function slices_of(text)
+  local slices = {}
+  while #text > 0 do
+    local stop = math.min(#text, 8)
+    while stop < #text and text:byte(stop + 1) >= 128 and text:byte(stop + 1) < 192 do stop = stop + 1 end
+    slices[#slices + 1], text = text:sub(1, stop), text:sub(stop + 1)
+  end
+  return slices
+end
+
 local function is_count(value)
   return type(value) == "number" and value >= 1 and value % 1 == 0
 end
@@ -97,11 +110,26 @@ local function fault_of(body)
   if body.n ~= nil and not is_count(body.n) then
     return "Invalid 'n': integer below minimum value.", "n", "integer_below_min_value"
   end
+  local format = body.response_format
+  if type(format) == "table" and format.type == "json_object" and not json.encode(messages):lower():find "json" then
+    return "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+      "messages"
+  end
 end
 
--- The answer, cut at max_tokens as a model's would be.
-local function answer(body)
-  local pieces = pieces_of(bot.reply(body.messages))
+-- The answer: pieces, finish_reason, calls; cut at max_tokens as a model's would be.
+local function answer(body, id)
+  local calls = bot_tools.calls(body)
+  for i, call in ipairs(calls or {}) do
+    calls[i] = {
+      index = i - 1, id = ("call_%s_%d"):format(id:match "%d+$", i), type = "function",
+      ["function"] = { name = call.name, arguments = call.arguments },
+    }
+  end
+  if calls then return {}, "tool_calls", calls end
+  local document = bot_tools.document(body)
+  local pieces = document and slices_of(document)
+    or pieces_of(bot_tools.report(body.messages) or bot.reply(body.messages))
   local max = body.max_completion_tokens or body.max_tokens
   local finish_reason = "stop"
   if is_count(max) and #pieces > max then
@@ -117,12 +145,16 @@ local function usage_of(body, completion)
 end
 
 local function send_whole(body, id, response)
-  local pieces, finish_reason = answer(body)
+  local pieces, finish_reason, calls = answer(body, id)
+  for _, call in ipairs(calls or {}) do call.index = nil end
   local choices = {}
   for i = 1, body.n or 1 do
     choices[i] = {
       index = i - 1,
-      message = { role = "assistant", content = table.concat(pieces), refusal = json.null },
+      message = {
+        role = "assistant", content = calls and json.null or table.concat(pieces), refusal = json.null,
+        tool_calls = calls,
+      },
       logprobs = json.null,
       finish_reason = finish_reason,
     }
@@ -138,7 +170,7 @@ local function send_whole(body, id, response)
 end
 
 local function send_stream(body, id, response, pause)
-  local pieces, finish_reason = answer(body)
+  local pieces, finish_reason, calls = answer(body, id)
   local options = type(body.stream_options) == "table" and body.stream_options or {}
   local created = os.time()
   local n = body.n or 1
@@ -162,7 +194,17 @@ local function send_stream(body, id, response, pause)
     end
   end
 
-  each { role = "assistant", content = "", refusal = json.null }
+  each { role = "assistant", content = calls and json.null or "", refusal = json.null }
+  for i, call in ipairs(calls or {}) do
+    local fn = call["function"]
+    each { tool_calls = { {
+      index = i - 1, id = call.id, type = "function", ["function"] = { name = fn.name, arguments = "" },
+    } } }
+    for _, slice in ipairs(slices_of(fn.arguments)) do
+      each { tool_calls = { { index = i - 1, ["function"] = { arguments = slice } } } }
+      if pause > 0 then response:pause(pause) end
+    end
+  end
   for _, piece in ipairs(pieces) do
     each { content = piece }
     if pause > 0 then response:pause(pause_after(piece, pause)) end

@@ -1,6 +1,7 @@
--- The README: every Lua block in it runs as it stands, against the offline bot.
--- Knows the README, the examples and the interpreter that runs the specs; each
--- block runs in a process of its own (spec/support/offline.lua).
+-- The README and docs/TOOLS.md: every Lua block in them runs as it stands, against
+-- the offline bot; a block that begins with "```lua (" needs what it names there and
+-- is not run. Knows the documents, the examples and the interpreter that runs the
+-- specs; each block runs in a process of its own (spec/support/offline.lua).
 
 local core = require "oaichat.core"
 
@@ -45,6 +46,29 @@ local function run(path, input)
   return text, tonumber(code)
 end
 
+local function runs(block)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(table.concat(block.lines, "\n"), "\n")
+  file:close()
+  local out, code = run(path)
+  os.remove(path)
+  assert.equal(0, code, out)
+end
+
+-- Links to files stand relative to the document's folder.
+local function names_files(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  local folder = path:match "^.*/" or ""
+  for target in text:gmatch "%]%(([%w_/%.]+)#?[%w-]*%)" do
+    local there = io.open(folder .. target)
+    assert.truthy(there, target)
+    there:close()
+  end
+end
+
 describe("the README", function()
   local blocks = blocks_of "README.md"
 
@@ -53,31 +77,25 @@ describe("the README", function()
   end)
 
   for _, block in ipairs(blocks) do
-    it(("runs as it stands: the block at line %d"):format(block.at), function()
-      local path = os.tmpname()
-      local file = assert(io.open(path, "w"))
-      file:write(table.concat(block.lines, "\n"), "\n")
-      file:close()
-      local out, code = run(path)
-      os.remove(path)
-      assert.equal(0, code, out)
-    end)
+    it(("runs as it stands: the block at line %d"):format(block.at), function() runs(block) end)
   end
 
-  it("names files that exist", function()
-    local file = assert(io.open "README.md")
-    local text = file:read "*a"
-    file:close()
-    for path in text:gmatch "%]%(([%w_/%.]+)%)" do
-      local there = io.open(path)
-      assert.truthy(there, path)
-      there:close()
-    end
+  it("names files that exist", function() names_files "README.md" end)
+end)
+
+describe("docs/TOOLS.md", function()
+  for _, block in ipairs(blocks_of "docs/TOOLS.md") do
+    it(("runs as it stands: the block at line %d"):format(block.at), function() runs(block) end)
+  end
+
+  it("names files that exist, as docs/OPTIONS.md does", function()
+    names_files "docs/TOOLS.md"
+    names_files "docs/OPTIONS.md"
   end)
 end)
 
 describe("the examples", function()
-  for _, name in ipairs { "hello", "stream", "errors", "image" } do
+  for _, name in ipairs { "hello", "stream", "errors", "image", "prompt" } do
     it(("run: %s.lua"):format(name), function()
       local out, code = run("examples/" .. name .. ".lua")
       assert.equal(0, code, out)

@@ -180,6 +180,14 @@ describe("tools", function()
     assert.equal(0, #inner:messages())
   end)
 
+  it("made of a session that parks a call tell the model, and lose no approval silently", function()
+    server = script.serve { { calls = { { "outer", [[{"input":"x"}]] } } }, { calls = { { "rm" } } }, "sorry" }
+    local inner = play.session(server, { tools = { { name = "rm", approve = true, run = print } } })
+    local outer = play.session(server, { tools = { inner:as_tool { name = "outer" } } })
+    assert.equal("sorry", outer:send("go").text)
+    assert.matches("^error: a call of its own needs approval", results(server)[1])
+  end)
+
   it("stop after max_rounds and max_calls, and keep the rounds that were complete", function()
     local again = { calls = { { "weather", '{"city":"x"}' } } }
     local reply, err, session = ask({ again, again, again, again }, { weather }, { max_rounds = 3 })

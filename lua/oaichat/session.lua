@@ -267,12 +267,16 @@ end
 --- @param spec { name: string, description: string|nil, timeout: number|nil, approve: any }
 --- @return oaichat.Tool
 function Session:as_tool(spec)
+  if type(spec) ~= "table" then errors.misuse("as_tool: table expected, got " .. type(spec)) end
   local own = {}
   for name, value in pairs(spec) do own[name] = value end
   own.parameters = own.parameters or schema.object { input = schema.string "What to ask" }
   own.run = own.run or function(args)
     local reply, why = self:fork():send(args.input)
-    return reply and reply.text, why
+    if not reply then return nil, why end
+    -- the fork is gone when this returns: nobody could approve its call
+    if reply.parked then return nil, "a call of its own needs approval: give the session `approve`" end
+    return reply.text
   end
   local made, why = tools.new(own)
   if not made then errors.misuse(why) end

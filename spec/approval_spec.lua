@@ -127,6 +127,12 @@ describe("a call that needs approval", function()
     assert.equal("fine", session:send("never mind").text)
     assert.same({ "text", "error: it was not run" }, results(session))
     assert.same({}, deleted)
+    server:close()
+    session = start({ { calls = { { "read" }, { "delete", '{"path":"a"}' } } }, "fine" },
+      { tools = { delete(true), { name = "read", run = function() return "text" end } } })
+    session:send "go"
+    session:append "a note"
+    assert.same({ "text", "error: it was not run" }, results(session))
   end)
 
   it("comes at the end of a stream, and goes on in the next one", function()

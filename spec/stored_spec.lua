@@ -167,6 +167,44 @@ describe("a stored session", function()
     assert.equal("u:a a:one u:b a:two u:c a:three u:e a:four", kept())
   end)
 
+  it("leaves no turn open when something raises before the request", function()
+    server = script.serve { "one" }
+    local session = open()
+    assert.has_error(function() session:send("hi", { tools = function() error "boom" end }) end, nil)
+    assert.is_nil(store:load "talk")
+    assert.equal("one", session:send("again").text)
+    assert.equal("u:again a:one", kept())
+  end)
+
+  it("can be canceled while a store waits: nothing is sent, nothing stays", function()
+    server = script.serve { "one" }
+    local inner, ended = store, 0
+    store = wrap(inner, { waits = true })
+    local session = open()
+    local stream
+    stream = session:stream("hi", { on_done = function(_, _, err) ended = ended + (err.kind == "canceled" and 1 or 9) end })
+    chat.spawn(function()
+      chat.sleep(0.0005)
+      stream:cancel()
+    end)
+    chat.run()
+    assert.equal(1, ended)
+    assert.equal(0, #server.bodies)
+    assert.equal("one", session:send("again").text)
+    store = inner
+    assert.equal("u:again a:one", kept())
+  end)
+
+  it("ends a turn well although its store was closed", function()
+    server = script.serve { "one" }
+    local session = open()
+    local stream = session:stream "hi"
+    store:close()
+    assert.equal("one", stream:result().text)
+    assert.equal("storage", stream:result().unsaved.kind)
+    store = chat.history.memory {}
+  end)
+
   it("keeps what is done to it without asking: append, rewind, reset, meta, fork", function()
     server = script.serve { "one", "two" }
     local session = open()
@@ -206,6 +244,8 @@ describe("a stored session", function()
     assert.equal("u:a a:one", texts(session:alternatives()[#session:alternatives()]))
     assert.is_nil(server.bodies[2].messages[1].meta)
     assert.equal(1, #server.bodies[2].messages)
+    assert.has_error(function() session:regenerate { nonsense = 1 } end)
+    assert.equal("u:b a:four", kept())
   end)
 
   it("keeps a parked call, which another session resumes", function()

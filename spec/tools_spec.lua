@@ -391,6 +391,50 @@ describe("tools", function()
     assert.equal("fine", session:send("again").text)
   end)
 
+  it("may end the turn from anywhere: a hook, a call, an approval", function()
+    local list = { { name = "one", run = function() return "x" end } }
+    for _, where in ipairs { "request", "on_call", "on_result", "run" } do
+      server = script.serve { { calls = { { "one" } } }, "two" }
+      local session
+      local function stop() session:cancel() end
+      session = play.session(server, {
+        tools = where == "run" and { { name = "one", run = stop } } or list,
+        hooks = where == "request" and { request = stop } or nil,
+        on_call = where == "on_call" and stop or nil, on_result = where == "on_result" and stop or nil,
+      })
+      local _, _, err = session:send "go"
+      assert.equal("canceled", err and err.kind, where)
+      assert.equal("", names(session))
+      chat.run()
+      server:close()
+    end
+  end)
+
+  it("must not ask the session that they are run for", function()
+    local raised
+    server = script.serve { { calls = { { "again" } } }, "x" }
+    local session
+    session = play.session(server, { tools = { { name = "again", run = function()
+      local ok, why = pcall(session.send, session, "more")
+      raised = not ok and why
+      return "tried"
+    end } } })
+    local reply
+    session:stream("go", { on_done = function(got) reply = got end })
+    chat.run()
+    assert.matches("session is busy", raised)
+    assert.equal("x", reply.text)
+  end)
+
+  it("may return or raise what nobody can read", function()
+    local bad = setmetatable({}, { __tostring = function() error "no" end, __index = function() error "no" end })
+    ask({ { calls = { { "a" }, { "b" }, { "c" } } }, "x" }, {
+      { name = "a", run = function() error(bad) end }, { name = "b", run = function() return nil, bad end },
+      { name = "c", run = function() return bad end },
+    })
+    for _, said in ipairs(results(server)) do assert.matches("^error: the tool", said) end
+  end)
+
   it("count against the deadline of the turn", function()
     local _, err, session = ask({ { calls = { { "slow" } } }, "x" }, { { name = "slow", run = function() chat.sleep(9) end } },
       { deadline = 0.15 })

@@ -6,6 +6,7 @@ local approval = require "oaichat.approval"
 local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 local records = require "oaichat.record"
+local wait = require "oaichat.wait"
 
 local M = {}
 
@@ -128,6 +129,8 @@ end
 function M:reload()
   if not self._record then errors.misuse("reload: this session has no history") end
   self:_interrupt()
+  local ok, why, failure = self._record:settle()
+  if not ok then return nil, why, failure end
   local record, stored, err = records.open(self._record.store, self.id)
   if not record then return nil, stored, err end
   self._record = record
@@ -186,10 +189,11 @@ local function again(session, at, input, opts)
   local kept = with_alternative(session, at)
   local _, why, err = put(session, head(before, at - 1))
   if err then return nil, why, err end
-  local reply
-  reply, why, err = session:send(input, opts)
-  if not reply then
+  local ok, reply
+  ok, reply, why, err = wait.pcall(session.send, session, input, opts)
+  if not ok or not reply then
     put(session, before)
+    if not ok then error(reply, 0) end
     return nil, why, err
   end
   local list = add({}, session._messages)
@@ -206,7 +210,9 @@ function M:regenerate(opts)
   self:_interrupt()
   local at = user_turn(self._messages, 1)
   local asked = self._messages[at]
-  if not asked or asked.role ~= "user" or not self._messages[at + 1] then errors.misuse("regenerate: there is no answer yet") end
+  if not asked or asked.role ~= "user" or not self._messages[at + 1] then
+    errors.misuse("regenerate: there is no answer yet")
+  end
   return again(self, at + 1, nil, opts)
 end
 

@@ -112,9 +112,19 @@ function M.open_calls(messages)
   return {}
 end
 
---- A result that tells the model why there is none: what is sent is always
---- valid, since the API refuses a call without an answer.
-function M.close_call(call, why)
+--- The result of a call that has none: what it gave while another call of its round
+--- waited for approval; else a word for the model why there is none: what is sent is
+--- always valid, since the API refuses a call without an answer.
+--- @param call table
+--- @param why string|nil
+--- @param message table|nil the assistant message; its meta.calls may know more
+--- @return table message
+function M.close_call(call, why, message)
+  for _, kept in ipairs(message and message.meta and message.meta.calls or {}) do
+    if kept.id == call.id and kept.content ~= nil then
+      return { role = "tool", tool_call_id = call.id, content = kept.content }
+    end
+  end
   return {
     role = "tool", tool_call_id = call.id, content = "error: " .. (why or "the tool was not run"),
     meta = { synthesised = true },
@@ -132,7 +142,7 @@ end
 function Mender:close()
   for _, call in ipairs(self.open) do
     if not self.answered[call.id] then
-      self.out[#self.out + 1] = M.close_call(call, "it was not run")
+      self.out[#self.out + 1] = M.close_call(call, "it was not run", self.parked)
       self:note(("call %s had no result"):format(call.id))
     end
   end
@@ -159,7 +169,7 @@ function Mender:calls(message)
       calls[#calls + 1] = call
     end
   end
-  self.open, self.answered = calls, {}
+  self.open, self.answered, self.parked = calls, {}, message
   if #calls == #message.tool_calls then return message end
   local own = {}
   for name, value in pairs(message) do own[name] = value end

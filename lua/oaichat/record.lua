@@ -2,6 +2,7 @@
 -- what is owed to it. Turns and edits write through it; it decides nothing about them.
 
 local errors = require "oaichat.errors"
+local wait = require "oaichat.wait"
 
 local M = {}
 
@@ -24,22 +25,28 @@ function M.open(store, id)
 end
 
 local function write(record, operation, ...)
-  local version, why, err = record.store[operation](record.store, record.id, record.version, ...)
+  local store = record.store
+  local ok, version, why, err = wait.pcall(store[operation], store, record.id, record.version, ...)
+  if not ok then -- a closed store, or a canceled task: a turn ends as it should all the same
+    local raised = errors.is(version) and version or { kind = "storage", code = "raised", message = tostring(version) }
+    return errors.fail(raised)
+  end
   if not version then return nil, why, err end
   record.version = version
   return true
 end
 
--- A cancel cannot wait, so that what it owes a store that waits is done first now.
-local function settle(record)
-  if not record.abort_due then return true end
-  local ok, why, err = write(record, "abort")
-  if ok then record.abort_due = false end
+--- Does what a cancel owes: it could not wait for a store that does.
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err
+function Record:settle()
+  if not self.abort_due then return true end
+  local ok, why, err = write(self, "abort")
+  if ok then self.abort_due = false end
   return ok, why, err
 end
 
 local function run(record, operation, ...)
-  local ok, why, err = settle(record)
+  local ok, why, err = record:settle()
   if ok then ok, why, err = write(record, operation, ...) end
   return ok, why, err
 end

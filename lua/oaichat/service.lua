@@ -6,6 +6,7 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
+local task = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -109,34 +110,39 @@ local function pass(user)
   if user.chosen then user.chosen:fire() else user.busy = false end
 end
 
+local function closing()
+  return errors.new { kind = "overloaded", code = "shutting_down", message = "the service is shutting down" }
+end
+
 local function wait_for_turn(service, user)
   local turn = service._engine.core:timer(1e6)
   user.waiting[#user.waiting + 1] = turn
-  local ok, _, err = service._engine:await(turn)
+  local fine, ok, _, err = wait.pcall(service._engine.await, service._engine, turn)
   for i = #user.waiting, 1, -1 do
     if user.waiting[i] == turn then table.remove(user.waiting, i) end
   end
   turn:close()
-  if ok then return nil end
+  if fine and ok and not service._cut then return nil end
   if user.chosen == turn then pass(user) end
-  return err
+  if not fine then error(ok, 0) end
+  return err or closing()
 end
 
 -- Waits until it is this message's turn; nil, or why not.
 local function enter(service, user)
-  if service._closing then
-    return errors.new { kind = "overloaded", code = "shutting_down", message = "the service is shutting down" }
-  end
+  if service._closing then return closing() end
   local err = over_limit(service, user)
   if err then return err end
+  local me = task.current() or "main"
   if user.busy then
+    if user.holder == me then errors.misuse "this user's answer is being read here: read or cancel it first" end
     if #user.waiting >= service._queue then
       return too_many("too many messages of this user are waiting", "queue_full", 1)
     end
     err = wait_for_turn(service, user)
     if err then return err end
   end
-  user.busy = true
+  user.busy, user.holder = true, me
   service._active = service._active + 1
 end
 
@@ -186,32 +192,34 @@ end
 -- Everything before the model is asked; what it took is given back by done().
 local function prepare(service, user_id)
   local user = user_of(service, user_id)
-  evict(service)
   local err = enter(service, user)
   if err then return nil, err end
-  local held, _, why = lock(service, M.conversation_id(user_id))
-  local session
-  if held then
-    local _
-    session, _, why = session_of(service, user)
-  end
-  local ended = false
+  evict(service)
+  local held, ended
   local function done(failure)
     if ended then return end
     ended = true
-    if type(held) == "table" then held:release() end
+    if type(held) == "table" then pcall(held.release, held) end
     service._served = service._served + (failure and 0 or 1)
     service._failed = service._failed + (failure and 1 or 0)
     leave(service, user)
   end
-  if not session then
-    done(why)
-    return nil, why
+  local function open()
+    local why, session, _
+    held, _, why = lock(service, M.conversation_id(user_id))
+    if not held then return nil, why end
+    session, _, why = session_of(service, user)
+    return session, why
   end
-  return session, nil, done
+  local ok, session, why = wait.pcall(open)
+  if ok and session then return session, nil, done end
+  done(ok and why or session)
+  if not ok then error(session, 0) end
+  return nil, why
 end
 
 local function marked(opts)
+  if opts ~= nil and type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   local out = {}
   for name, value in pairs(opts or {}) do out[name] = value end
   local meta = {}
@@ -231,9 +239,9 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err
 function Service:process_message(user_id, input, opts)
+  local own, reply_id = marked(opts)
   local session, err, done = prepare(self, user_id)
   if not session then return errors.fail(err) end
-  local own, reply_id = marked(opts)
   local ok, reply, why
   ok, reply, why, err = wait.pcall(session.send, session, input, own)
   done(not ok and reply or err)
@@ -248,9 +256,9 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err
 function Service:stream_message(user_id, input, opts)
+  local own, reply_id = marked(opts)
   local session, err, done = prepare(self, user_id)
   if not session then return errors.fail(err) end
-  local own, reply_id = marked(opts)
   local ok, stream = pcall(session.stream, session, input, own)
   if not ok then
     done(stream)
@@ -298,6 +306,14 @@ function Service:feedback(user_id, reply_id, score, note)
   return true
 end
 
+function Service:_unfinished()
+  if self._active > 0 then return true end
+  for _, user in pairs(self._users) do
+    if user.waiting[1] then return true end
+  end
+  return false
+end
+
 --- Refuses what is new, waits for what runs, at most so many seconds; what still runs
 --- then is canceled, and the store keeps what was said.
 --- @param seconds number|nil 30
@@ -305,11 +321,13 @@ end
 function Service:shutdown(seconds)
   self._closing = true
   local stop = core.now() + (seconds or 30)
-  while self._active > 0 and core.now() < stop do
+  while self:_unfinished() and core.now() < stop do
     if not self._engine:sleep(math.min(0.02, math.max(stop - core.now(), 0))) then break end
   end
   local cut = self._active
+  self._cut = true -- those that wait are refused
   for _, user in pairs(self._users) do
+    cut = cut + #user.waiting
     if user.busy and user.session then user.session:cancel() end
   end
   return cut

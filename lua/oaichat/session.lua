@@ -172,7 +172,9 @@ function Session:_interrupt()
   if self._sending then errors.misuse("session is busy: an answer is being waited for") end
   local last = self._stream
   if not last then return end
-  if last._waiting then errors.misuse("session is busy: a stream of it is being read") end
+  if last._waiting or last._turn and last._turn.round then
+    errors.misuse("session is busy: a stream of it is being read")
+  end
   last:cancel()
   self._stream = nil
 end
@@ -195,27 +197,25 @@ local function begin(session, input, opts, streaming, manual)
   return turn.start(session, own, opts, { streaming = streaming, manual = manual, wrong = bad_value(opts) })
 end
 
--- Reads a whole answer. The session is busy meanwhile, and no longer when the wait
--- was refused or canceled.
-local function drain(session, call)
+-- Reads a whole answer. The session is busy meanwhile; when the wait was refused, or a
+-- tool's list raised, the turn is settled before the error goes on.
+local function drain(session, new)
   local current = task.current()
-  if current and current._told then
-    call:cancel()
-    task.check(current)
-  end
+  local told = current and current._told
   session._sending = true
-  local ok, why = wait.pcall(call.drain, call)
+  local ok, why = true, nil
+  if not told then ok, why = wait.pcall(new.drain, new) end
   session._sending = nil
-  if ok then return end
-  call:cancel()
+  if ok and not told then return end
+  new:cancel()
+  new:result()
+  if told then task.check(current) end
   error(why, 0)
 end
 
 local function send(session, input, opts, manual)
   local new = begin(session, input, opts, false, manual)
-  session._turn = new
   if not new.over then drain(session, new) end
-  session._turn = nil
   local reply, err = new:result()
   if err then return errors.fail(err) end
   return reply
@@ -259,8 +259,8 @@ end
 
 --- Ends what is under way: the send that somebody waits for, or the stream.
 function Session:cancel()
-  if self._turn then self._turn:cancel() end
   if self._stream then self._stream:cancel() end
+  if self._turn then self._turn:cancel() end
 end
 
 --- A tool made of this session: each call asks a fork of it, which keeps nothing.

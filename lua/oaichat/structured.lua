@@ -69,7 +69,7 @@ local function list_name(wanted)
   if wanted.type ~= "object" then return nil end
   local found
   for name, property in pairs(wanted.properties or {}) do
-    if property.type == "array" and (not found or name < found) then found = name end
+    if type(property) == "table" and property.type == "array" and (not found or name < found) then found = name end
   end
   return found
 end

@@ -1,6 +1,6 @@
 --- tools: functions that a model may call. A tool checks the arguments before it
 -- runs and turns what it returned into what the model reads; it knows no request
--- and no history (round.lua runs the calls of one answer).
+-- and no history (turn/round.lua runs the calls of one answer).
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"

@@ -7,12 +7,13 @@ local attempts = require "oaichat.attempts"
 local approval = require "oaichat.approval"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local history = require "oaichat.turn.history"
 local later = require "oaichat.later"
 local message = require "oaichat.message"
 local partial = later "oaichat.partial"
 local replies = require "oaichat.reply"
-local requests = require "oaichat.request"
-local rounds = later "oaichat.round"
+local requests = require "oaichat.turn.request"
+local rounds = later "oaichat.turn.round"
 local structured = later "oaichat.structured"
 local tools = later "oaichat.tools"
 local wait = require "oaichat.wait"
@@ -51,81 +52,75 @@ local function tool_set(turn)
   return list and tools.set(list)
 end
 
--- Starts the next request; false: the turn failed.
-local function request(turn)
-  local session, opts, record = turn.session, turn.opts, turn.session._record
-  if record and turn.added[1] and not turn.begun then
-    local ok, _, why = record:begin(session._messages, turn.added)
-    if not ok then return turn:_fail(why) end
-    turn.begun = true
-  end
-  turn.tools = tool_set(turn)
-  local talk, asked = requests.conversation(turn), requests.options(turn)
-  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
-  local parts, _, err = session._wire.render(talk, asked)
-  if not parts then return turn:_fail(err) end
-  local left = turn.stop_at and turn.stop_at - core.now()
-  if left and left <= 0 then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
-  turn.requests = turn.requests + 1
-  turn.call, _, err = attempts.start(session._core, parts, {
-    stream = turn.streaming, origin = session._origin, model = asked.model, hooks = session._options.hooks,
-    log = session._options.log, wire_options = { timeouts = opts.timeouts, headers = opts.headers, deadline = left },
-  })
-  if not turn.call then return turn:_fail(err) end
-  turn.exchange = turn.call.exchange
-  if turn.chunks then turn.exchange:chunks() end
-  turn.grow = turn.plan and turn.streaming and partial.new() or nil
-  turn.items = 0
-  return true
-end
-
 -- ---- how it ends -----------------------------------------------------------------
 
 local function over(turn, reply, err)
   turn.over, turn.reply, turn.err = true, reply, err
   if reply and turn.session._record then reply.unsaved = turn.session._record.unsaved end
   turn.call = nil
+  if turn.session._turn == turn then turn.session._turn = nil end
   return false
 end
 
--- Takes messages into the history, behind those that the turn added.
-local function commit(turn, messages)
-  local session, all = turn.session, {}
-  requests.add(all, turn.added)
-  requests.add(all, messages)
-  requests.add(session._messages, all)
-  local record = session._record
-  if record then
-    local _, _, err = record[turn.begun and "commit" or "append"](record, all)
-    local log = session._options.log
-    if err and log then pcall(log, "error", "history", { error = err.safe_message }) end
-  end
-  turn.added, turn.extra, turn.begun = NONE, NONE, false
+function Turn:_fail(err)
+  if self.over then return false end
+  history.fail(self, err)
+  return over(self, nil, err)
 end
 
--- Leaves the history as it was, or with what keep_partial asks for.
-function Turn:_fail(err)
-  local session = self.session
-  err.input = message.copy(self.added)
-  local keep = requests.option(self, "keep_partial")
-  if keep and err.partial and err.partial.text ~= "" then
-    local part = message.copy(err.partial.message)
-    part.meta.incomplete = true
-    part.tool_calls = nil
-    commit(self, { part })
-  elseif self.begun then
-    session._record:abort()
-    self.begun = false
-  end
-  return over(self, nil, err)
+-- It was canceled while something waited: nothing more is done.
+local function stopped(turn)
+  if turn.canceled then turn:_fail(errors.new { kind = "canceled", code = "canceled" }) end
+  return turn.over
 end
 
 local function succeed(turn, reply)
   -- a copy: the reply is the caller's, and messages of a history never change
   if turn.opts.meta then reply.message.meta = message.merge(reply.message.meta or {}, turn.opts.meta) end
-  commit(turn, { message.copy(reply.message) })
+  history.commit(turn, { message.copy(reply.message) })
   reply.rounds = turn.rounds
-  return over(turn, reply)
+  return not turn.over and over(turn, reply)
+end
+
+-- ---- requests --------------------------------------------------------------------
+
+-- Sends what is rendered; false: the turn failed.
+local function start_call(turn, parts, model)
+  local session, opts = turn.session, turn.opts
+  local left = turn.stop_at and turn.stop_at - core.now()
+  if left and left <= 0 then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
+  turn.requests = turn.requests + 1
+  local call, _, err = attempts.start(session._core, parts, {
+    stream = turn.streaming, origin = session._origin, model = model, hooks = session._options.hooks,
+    log = session._options.log, wire_options = { timeouts = opts.timeouts, headers = opts.headers, deadline = left },
+  })
+  if not call then return turn:_fail(err) end
+  if turn.canceled or turn.over then -- in a hook
+    call:cancel()
+    call:result()
+    return stopped(turn) and false
+  end
+  turn.call, turn.exchange = call, call.exchange
+  if turn.chunks then turn.exchange:chunks() end
+  turn.grow = turn.plan and turn.streaming and partial.new() or nil
+  turn.items = 0
+  return true
+end
+
+-- Starts the next request; false: the turn failed. What can raise does so before the
+-- store hears of the turn.
+local function request(turn)
+  if stopped(turn) then return false end
+  turn.tools = tool_set(turn)
+  local talk, asked = requests.conversation(turn), requests.options(turn)
+  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
+  local parts, _, err = turn.session._wire.render(talk, asked)
+  if not parts then return turn:_fail(err) end
+  local ok
+  ok, _, err = history.begin(turn)
+  if not ok then return turn:_fail(err) end
+  if stopped(turn) then return false end
+  return start_call(turn, parts, asked.model)
 end
 
 -- ---- rounds ----------------------------------------------------------------------
@@ -146,27 +141,15 @@ local function run_round(turn, answer, reply)
   return how, err, round
 end
 
--- The answer stands in the history already, parked or unanswered: the new one, with
--- what follows, takes its place.
-local function take_place(turn, messages)
-  local history, record = turn.session._messages, turn.session._record
-  history[#history] = nil
-  requests.add(history, messages)
-  turn.resumed = nil
-  if not record then return end
-  local _, _, err = record:replace(history)
-  record.unsaved = err
-end
-
 -- The calls wait for a person: the answer stands in the history with what is known
 -- of each.
 local function park(turn, answer, round, reply)
   answer.meta = requests.merged(answer.meta or {}, { calls = round:kept() })
-  if turn.resumed then take_place(turn, { answer }) else commit(turn, { answer }) end
+  history[turn.resumed and "replace_last" or "commit"](turn, { answer })
   reply = reply or replies.of_message(answer)
   reply.parked = approval.waiting(turn.session._messages)
   reply.rounds = turn.rounds
-  return over(turn, reply)
+  return not turn.over and over(turn, reply)
 end
 
 -- Runs the calls of an answer and asks again; false: the turn is over.
@@ -182,7 +165,7 @@ local function go_round(turn, answer, reply)
     return turn:_fail(err)
   end
   local how, err, round = run_round(turn, answer, reply)
-  if turn.over then return false end -- canceled meanwhile
+  if stopped(turn) then return false end
   if how == "parked" then return park(turn, answer, round, reply) end
   if not how then
     err.partial = reply
@@ -193,9 +176,9 @@ local function go_round(turn, answer, reply)
   if turn.resumed then
     answer.meta = requests.merged(answer.meta or {}, {})
     answer.meta.calls = nil
-    take_place(turn, whole)
+    history.replace_last(turn, whole)
   else
-    commit(turn, whole)
+    history.commit(turn, whole)
   end
   if reply then note_round(turn, reply) end
   return request(turn)
@@ -235,8 +218,8 @@ end
 
 -- Calls at the end of the history that can be run now.
 local function open_round(turn)
-  local history = turn.session._messages
-  local last = history[#history]
+  local messages = turn.session._messages
+  local last = messages[#messages]
   if turn.added[1] or not last or not last.tool_calls then return nil end
   turn.tools = tool_set(turn)
   local calls = {}
@@ -269,6 +252,8 @@ end
 
 --- What is next needs nobody's turn: the answer is the last, as it is.
 function Turn:plain()
+  local record = self.session._record
+  if record and record.store.waits then return false end
   return self.call ~= nil and not self.plan and not (self.tools and self.tools.runs)
 end
 
@@ -369,6 +354,7 @@ function M.start(session, own, opts, how)
     requests = 0, calls = 0, over = false, manual = how.manual, added = own,
     stop_at = deadline and core.now() + deadline,
   }, Turn)
+  session._turn = turn -- what session:cancel() ends
   if how.wrong then
     turn:_fail(errors.new { kind = "config", code = "config", message = how.wrong })
     return turn
@@ -386,7 +372,12 @@ function M.start(session, own, opts, how)
   if turn.resumed then return turn end
   turn.added = requests.close(session._messages, own)
   -- a store that waits is written to when somebody reads: nothing waits here
-  if not (session._record and session._record.store.waits) then request(turn) end
+  if session._record and session._record.store.waits then return turn end
+  local ok, why = pcall(request, turn)
+  if not ok then
+    turn:result()
+    error(why, 0)
+  end
   return turn
 end
 

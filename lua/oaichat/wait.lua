@@ -117,6 +117,15 @@ function M.allowed()
   if not owner() then refuse() end
 end
 
+--- Raises where a host must not be blocked: for what waits outside of the engine.
+--- @param name string what would block: "history.sqlite"
+function M.blocks(name)
+  local host = hosts[#hosts]
+  if not host then return end
+  errors.misuse(("would block the host (%s): %s waits for its files or its server; allow_blocking = true lets it")
+    :format(host[1], name))
+end
+
 --- The longest a wait may last while pumps without a descriptor want their turns.
 --- @param seconds number|nil
 --- @return number|nil

@@ -47,20 +47,19 @@ function M.close(history, input)
   M.add(answered, added)
   local parked = approval.parked_in(history)
   for _, call in ipairs(message.open_calls(answered)) do
-    local kept = parked and approval.of(parked, call.id)
-    added[#added + 1] = kept and kept.content
-      and { role = "tool", tool_call_id = call.id, content = kept.content }
-      or message.close_call(call, "it was not run")
+    added[#added + 1] = message.close_call(call, "it was not run", parked)
   end
   for i = at, #input do added[#added + 1] = input[i] end
   return added
 end
 
+local FREE = { auto = true, none = true }
+
 -- A name alone forces that tool; what was forced is not forced again when its
 -- results are there, or the model could never answer.
 local function tool_choice(turn)
-  if turn.requests > 0 then return nil end
   local choice = M.option(turn, "tool_choice")
+  if turn.calls > 0 and not FREE[choice] then return nil end
   if type(choice) == "string" and turn.tools and turn.tools:find(choice) then
     return { type = "function", ["function"] = { name = choice } }
   end

@@ -47,18 +47,21 @@ end
 -- traceback.
 local function raised(why)
   if errors.is(why) then return why.safe_message end
-  local first = tostring(why):match "^[^\n]*"
-  return (first:gsub("^%S+:%d+: ", ""))
+  local ok, text = pcall(tostring, why)
+  if not ok then return "an error that cannot be told" end
+  return (text:match("^[^\n]*"):gsub("^%S+:%d+: ", ""))
 end
 
 local function take(round, item, task)
   if item.content ~= nil or item.parked then return end
   if not task._ok then
-    log(round, "error", "tool", { name = item.call.name, id = item.call.id, error = tostring(task._results) })
+    log(round, "error", "tool", { name = item.call.name, id = item.call.id, error = raised(task._results) })
     return settle(round, item, nil, "the tool failed: " .. raised(task._results))
   end
-  local value, message = unpack(task._results, 1, 2)
-  settle(round, item, round.content(value, message))
+  -- metamethods of a user's value may raise
+  local ok, content, problem = pcall(round.content, unpack(task._results, 1, 2))
+  if not ok then content, problem = nil, "the tool returned a value that cannot be read" end
+  settle(round, item, content, problem)
 end
 
 -- May it run? true, false and why, or "park".
@@ -128,7 +131,7 @@ function M.new(message, context)
       call = { id = call.id, name = fn.name, arguments = fn.arguments, session = round.session },
       kept = kept, content = kept and kept.content,
     }
-    if kept and kept.state == "approved" and kept.hash ~= approval.hash(fn.name, fn.arguments) then
+    if kept and kept.hash ~= approval.hash(fn.name, fn.arguments) then
       item.changed = true
     end
     round.items[i] = item

@@ -1,0 +1,81 @@
+--- turn/history: what a turn takes into its session's history, and into the store where
+-- the session has one. The store hears of a round once: begun, then committed or not.
+
+local message = require "oaichat.message"
+local requests = require "oaichat.turn.request"
+
+local M = {}
+
+local NONE = {}
+
+--- The turn's input, into the store, before its request. May wait.
+--- @param turn oaichat.Turn
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err
+function M.begin(turn)
+  local record = turn.session._record
+  if not record or turn.begun or not turn.added[1] then return true end
+  local ok, why, err = record:begin(turn.session._messages, turn.added)
+  if not ok then return nil, why, err end
+  turn.begun = true
+  if turn.over then M.drop(turn) end -- canceled meanwhile
+  return true
+end
+
+-- An answer is the caller's whatever the store says; what is owed is in record.unsaved.
+local function tell(turn, err)
+  local log = turn.session._options.log
+  if err and log then pcall(log, "error", "history", { error = err.safe_message }) end
+end
+
+--- Takes messages into the history, behind those that the turn added. May wait.
+--- @param turn oaichat.Turn
+--- @param messages table[]
+function M.commit(turn, messages)
+  local session, all, begun = turn.session, {}, turn.begun
+  requests.add(all, turn.added)
+  requests.add(all, messages)
+  requests.add(session._messages, all)
+  -- first: a cancel while the store waits finds the round closed
+  turn.added, turn.extra, turn.begun = NONE, NONE, false
+  if not session._record then return end
+  local _, _, err = session._record[begun and "commit" or "append"](session._record, all)
+  tell(turn, err)
+end
+
+--- The same where the answer stands in the history already, parked or unanswered: the
+--- messages take its place. May wait.
+--- @param turn oaichat.Turn
+--- @param messages table[]
+function M.replace_last(turn, messages)
+  local history, record = turn.session._messages, turn.session._record
+  history[#history] = nil
+  requests.add(history, messages)
+  turn.resumed = nil
+  if not record then return end
+  local _, _, err = record:replace(history)
+  record.unsaved = err
+  tell(turn, err)
+end
+
+--- Nothing of the round stays. Never waits.
+--- @param turn oaichat.Turn
+function M.drop(turn)
+  if not turn.begun then return end
+  turn.begun = false
+  turn.session._record:abort()
+end
+
+--- The round failed: the history is as it was, or has the part that keep_partial asks
+--- for.
+--- @param turn oaichat.Turn
+--- @param err oaichat.Error
+function M.fail(turn, err)
+  err.input = message.copy(turn.added)
+  if not requests.option(turn, "keep_partial") or not err.partial or err.partial.text == "" then return M.drop(turn) end
+  local part = message.copy(err.partial.message)
+  part.meta.incomplete = true
+  part.tool_calls = nil
+  M.commit(turn, { part })
+end
+
+return M

@@ -23,7 +23,7 @@ local LUA_LEVELS = {
   ["schema/assertions"] = 1.3, ["schema/applicators"] = 1.4,
   ["schema/legacy"] = 1.2, ["schema/compile"] = 2, ["schema/strict"] = 2,
   schema = 3, approval = 2, tools = 4, structured = 4, ["turn/round"] = 4, ["turn/request"] = 3, ["turn/history"] = 4,
-  record = 3, attempts = 4, conversation = 4, turn = 5, stream = 5,
+  tokens = 2, window = 3, context = 4, record = 3, attempts = 4, conversation = 5, turn = 5, stream = 5,
   session = 6, service = 6, history = 5,
   ["history/common"] = 3, ["history/journal"] = 3.1, ["history/disk"] = 3.2, ["history/memory"] = 4, ["history/file"] = 4,
   ["history/redact"] = 3, ["history/seal"] = 3.5, ["history/consent"] = 3.5, ["history/guard"] = 5,

@@ -4,9 +4,12 @@
 
 local approval = require "oaichat.approval"
 local errors = require "oaichat.errors"
+local later = require "oaichat.later"
 local message = require "oaichat.message"
 local records = require "oaichat.record"
 local wait = require "oaichat.wait"
+
+local contexts = later "oaichat.context"
 
 local M = {}
 
@@ -261,6 +264,45 @@ function M:choose(n)
   local list = add(head(self._messages, at - 1), others[n].messages)
   list[at] = message.with_alternatives(list[at], kept)
   return put(self, list)
+end
+
+-- ---- the context window -------------------------------------------------------
+
+--- The tokens that the conversation takes as it would be sent, without tools.
+--- @return integer tokens
+--- @return boolean estimated true unless the context option has ranks
+function M:tokens()
+  local context = self._context
+  if not context then context = assert(contexts.new({ max_tokens = math.huge }, self.model)) end
+  return context:count({ system = self.system, messages = self._messages })
+end
+
+function M:_compact(definitions)
+  local list, why, err = self._context:compact(self, definitions)
+  if err then return nil, why, err end
+  return list and put(self, list) or self
+end
+
+--- Has the oldest rounds summarised by the model now; they are kept (see originals).
+--- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err
+function M:compact()
+  if not self._context then errors.misuse("compact: the session has no `context`") end
+  self:_interrupt()
+  return self:_compact()
+end
+
+local function expand(list, out)
+  for _, one in ipairs(list) do
+    local originals = one.meta and one.meta.originals
+    if originals then expand(originals, out) else out[#out + 1] = one end
+  end
+  return out
+end
+
+--- The whole conversation: what was summarised in the place of its summary.
+--- @return table[] messages a deep copy
+function M:originals()
+  return message.copy(expand(self._messages, {}))
 end
 
 -- ---- approval -----------------------------------------------------------------

@@ -6,6 +6,7 @@ local conversation = require "oaichat.conversation"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local later = require "oaichat.later"
+local context = later "oaichat.context"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
 local records = require "oaichat.record"
@@ -39,7 +40,7 @@ local NEW = {
   max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
   ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
   resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
-  log = "function", hooks = HOOKS, history = "table|string", id = "string",
+  log = "function", hooks = HOOKS, history = "table|string", id = "string", context = "table",
 }
 
 --- What session:send and session:stream take.
@@ -154,6 +155,11 @@ function M.new(opts, wire)
     _options = kept(opts), _engine = engine,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
+  if opts.context then
+    local err
+    session._context, why, err = context.new(opts.context, session.model)
+    if err then return nil, why, err end
+  end
   for i, one in ipairs(opts.messages or {}) do message.check(one, ("messages[%d]"):format(i)) end
   if opts.history then
     local stored, text, err = remember(session, opts.history, opts.id)

@@ -107,14 +107,30 @@ local function start_call(turn, parts, model)
   return true
 end
 
+-- What is sent, within the context window where one is set; may wait for a summary.
+local function conversation(turn, definitions)
+  local session, talk = turn.session, requests.conversation(turn)
+  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
+  local context = session._context
+  if not context then return talk end
+  if context.waits and context:over(talk, definitions) then
+    local _, why, err = session:_compact(definitions)
+    if err then return nil, why, err end
+    talk = requests.conversation(turn)
+  end
+  return context:fit(talk, definitions, session._options.log)
+end
+
 -- Starts the next request; false: the turn failed. What can raise does so before the
 -- store hears of the turn.
 local function request(turn)
   if stopped(turn) then return false end
   turn.tools = tool_set(turn)
-  local talk, asked = requests.conversation(turn), requests.options(turn)
-  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
-  local parts, _, err = turn.session._wire.render(talk, asked)
+  local asked = requests.options(turn)
+  local talk, _, err = conversation(turn, asked.tools)
+  if not talk then return turn:_fail(err) end
+  local parts
+  parts, _, err = turn.session._wire.render(talk, asked)
   if not parts then return turn:_fail(err) end
   local ok
   ok, _, err = history.begin(turn)
@@ -373,6 +389,7 @@ function M.start(session, own, opts, how)
   turn.added = requests.close(session._messages, own)
   -- a store that waits is written to when somebody reads: nothing waits here
   if session._record and session._record.store.waits then return turn end
+  if session._context and session._context.waits then return turn end
   local ok, why = pcall(request, turn)
   if not ok then
     turn:result()

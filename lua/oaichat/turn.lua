@@ -107,27 +107,13 @@ local function start_call(turn, parts, model)
   return true
 end
 
--- What is sent, within the context window where one is set; may wait for a summary.
-local function conversation(turn, definitions)
-  local session, talk = turn.session, requests.conversation(turn)
-  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
-  local context = session._context
-  if not context then return talk end
-  if context.waits and context:over(talk, definitions) then
-    local _, why, err = session:_compact(definitions)
-    if err then return nil, why, err end
-    talk = requests.conversation(turn)
-  end
-  return context:fit(talk, definitions, session._options.log)
-end
-
 -- Starts the next request; false: the turn failed. What can raise does so before the
 -- store hears of the turn.
 local function request(turn)
   if stopped(turn) then return false end
   turn.tools = tool_set(turn)
   local asked = requests.options(turn)
-  local talk, _, err = conversation(turn, asked.tools)
+  local talk, _, err = requests.fitting(turn, asked.tools)
   if not talk then return turn:_fail(err) end
   local parts
   parts, _, err = turn.session._wire.render(talk, asked)

@@ -2,6 +2,7 @@
 -- options and tools beside it. It renders nothing and sends nothing.
 
 local approval = require "oaichat.approval"
+local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 
 local M = {}
@@ -93,6 +94,23 @@ function M.conversation(turn)
   local system, more = session.system, turn.plan and turn.plan:instruction()
   if more then system = system and system .. "\n\n" .. more or more end
   return { system = system, messages = list, origin = session._origin }
+end
+
+--- The same within the context window, where one is set; may wait for a summary.
+--- @param turn oaichat.Turn
+--- @param definitions table|nil of tools
+--- @return table|nil conversation, string|nil message, oaichat.Error|nil err
+function M.fitting(turn, definitions)
+  local session, talk = turn.session, M.conversation(turn)
+  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
+  local context = session._context
+  if not context then return talk end
+  if context.waits and context:over(talk, definitions) then
+    local _, why, err = session:_compact(definitions)
+    if err then return nil, why, err end
+    talk = M.conversation(turn)
+  end
+  return context:fit(talk, definitions, session._options.log)
 end
 
 return M

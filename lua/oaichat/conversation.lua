@@ -42,10 +42,8 @@ function M:append(input)
   local own = message.from_input(input)
   self:_interrupt()
   local list, notes = message.mend(add(add({}, self._messages), own))
-  if notes then
-    self:_tell_mended(notes)
-    return put(self, list)
-  end
+  if notes then self:_tell_mended(notes) end
+  if notes or self._record and self._record.unsaved then return put(self, list) end
   if self._record then
     local ok, why, err = self._record:append(own)
     if not ok then return nil, why, err end
@@ -113,7 +111,7 @@ function M:fork(id)
   setmetatable(twin, getmetatable(self))
   if id ~= nil then
     if not self._record then errors.misuse("fork: this session has no history to keep it in") end
-    local record, stored, err = records.open(self._record.store, id)
+    local record, stored, err = records.open(self._record.store, id, self._engine)
     if not record then return nil, stored, err end
     if stored then
       local text = ("there is a conversation %s already"):format(id)
@@ -134,7 +132,7 @@ function M:reload()
   self:_interrupt()
   local ok, why, failure = self._record:settle()
   if not ok then return nil, why, failure end
-  local record, stored, err = records.open(self._record.store, self.id)
+  local record, stored, err = records.open(self._record.store, self.id, self._engine)
   if not record then return nil, stored, err end
   self._record = record
   self:_take(stored)
@@ -166,7 +164,12 @@ function M:set_meta(fields)
   if type(fields) ~= "table" then errors.misuse("set_meta: table expected, got " .. type(fields)) end
   self:_interrupt()
   if self._record then
-    local ok, why, err = self._record:append({}, fields)
+    local ok, why, err
+    if self._record.unsaved then
+      ok, why, err = self._record:replace(self._messages, fields)
+    else
+      ok, why, err = self._record:append({}, fields)
+    end
     if not ok then return nil, why, err end
   end
   self.meta = message.merge(self.meta or {}, fields)

@@ -15,13 +15,15 @@ Record.__index = Record
 --- Opens a conversation of a store; a new one is not written until something is said.
 --- @param store table see docs/HISTORY.md
 --- @param id string
+--- @param engine oaichat.Scheduler
 --- @return oaichat.Record|nil record
 --- @return table|string|nil stored what the store has of it; or the message of the failure
 --- @return oaichat.Error|nil err
-function M.open(store, id)
+function M.open(store, id, engine)
   local stored, why, err = store:load(id)
   if err then return nil, why, err end
-  return setmetatable({ store = store, id = id, version = stored and stored.version or 0 }, Record), stored
+  local version = stored and stored.version or 0
+  return setmetatable({ store = store, id = id, engine = engine, version = version, line = {} }, Record), stored
 end
 
 local function write(record, operation, ...)
@@ -36,19 +38,44 @@ local function write(record, operation, ...)
   return true
 end
 
---- Does what a cancel owes: it could not wait for a store that does.
---- @return boolean|nil true, string|nil message, oaichat.Error|nil err
-function Record:settle()
-  if not self.abort_due then return true end
-  local ok, why, err = write(self, "abort")
-  if ok then self.abort_due = false end
+-- One write at a time: a store that waits lets others come in between.
+local function enter(record)
+  while record.writing do
+    local turn = record.engine.core:timer(1e6)
+    record.line[#record.line + 1] = turn
+    local ok, why, err = record.engine:await(turn)
+    turn:close()
+    if not ok then return nil, why, err end
+  end
+  record.writing = true
+  return true
+end
+
+local function leave(record)
+  record.writing = false
+  local line = record.line
+  record.line = {}
+  for _, turn in ipairs(line) do turn:fire() end
+end
+
+-- What a cancel owes comes first: it could not wait for a store that does.
+local function run(record, operation, ...)
+  local ok, why, err = enter(record)
+  if not ok then return nil, why, err end
+  if record.abort_due then
+    ok, why, err = write(record, "abort")
+    record.abort_due = not ok
+  end
+  if ok and operation then ok, why, err = write(record, operation, ...) end
+  leave(record)
   return ok, why, err
 end
 
-local function run(record, operation, ...)
-  local ok, why, err = record:settle()
-  if ok then ok, why, err = write(record, operation, ...) end
-  return ok, why, err
+--- Does what a cancel owes.
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err
+function Record:settle()
+  if not self.abort_due and not self.writing then return true end
+  return run(self)
 end
 
 --- The input of a turn, durable before its request. What an earlier write failed to
@@ -84,7 +111,7 @@ end
 --- Puts the whole conversation anew.
 function Record:replace(messages, meta)
   local ok, why, err = run(self, "replace", messages, meta)
-  if ok then self.unsaved = nil end
+  self.unsaved = not ok and (err or errors.new { kind = "storage", message = why }) or nil
   return ok, why, err
 end
 

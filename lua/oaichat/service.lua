@@ -128,12 +128,23 @@ local function wait_for_turn(service, user)
   return err or closing()
 end
 
+local function leave(service, user)
+  service._active = service._active - 1
+  user.used = core.now()
+  pass(user)
+end
+
 -- Waits until it is this message's turn; nil, or why not.
 local function enter(service, user)
   if service._closing then return closing() end
   local err = over_limit(service, user)
   if err then return err end
   local me = task.current() or "main"
+  local gone = user.awaited
+  if gone and gone._done then -- PUC 5.1: what it raised passed us by
+    user.awaited = nil
+    leave(service, user)
+  end
   if user.busy then
     if user.holder == me then errors.misuse "this user's answer is being read here: read or cancel it first" end
     if #user.waiting >= service._queue then
@@ -144,12 +155,6 @@ local function enter(service, user)
   end
   user.busy, user.holder = true, me
   service._active = service._active + 1
-end
-
-local function leave(service, user)
-  service._active = service._active - 1
-  user.used = core.now()
-  pass(user)
 end
 
 -- Another replica may hold the user: ask again, at growing distances.
@@ -242,8 +247,11 @@ function Service:process_message(user_id, input, opts)
   local own, reply_id = marked(opts)
   local session, err, done = prepare(self, user_id)
   if not session then return errors.fail(err) end
+  local user = self._users[user_id]
+  user.awaited = task.current()
   local ok, reply, why
   ok, reply, why, err = wait.pcall(session.send, session, input, own)
+  user.awaited = nil
   done(not ok and reply or err)
   if not ok then error(reply, 0) end
   if not reply then return nil, why, err end

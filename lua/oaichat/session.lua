@@ -106,7 +106,7 @@ local function remember(session, store, id)
     if not store then return nil, why, err end
   end
   session.id = id or core.random(16)
-  local record, stored, err = records.open(store, session.id)
+  local record, stored, err = records.open(store, session.id, session._engine)
   if not record then return nil, stored, err end
   session._record = record
   session:_take(stored)
@@ -175,7 +175,14 @@ end
 -- A new turn ends the unread stream of the last one; one that somebody waits for
 -- must not be overtaken, or the history would have it in the wrong place.
 function Session:_interrupt()
-  if self._sending then errors.misuse("session is busy: an answer is being waited for") end
+  local sender = self._sending
+  if type(sender) == "table" and sender._done then -- PUC 5.1: what it raised passed us by
+    self._sending = nil
+    if self._turn then self._turn:cancel() end
+    if self._turn then self._turn:result() end
+  elseif sender then
+    errors.misuse("session is busy: an answer is being waited for")
+  end
   local last = self._stream
   if not last then return end
   if last._waiting or last._turn and last._turn.round then
@@ -208,7 +215,7 @@ end
 local function drain(session, new)
   local current = task.current()
   local told = current and current._told
-  session._sending = true
+  session._sending = current or true
   local ok, why = true, nil
   if not told then ok, why = wait.pcall(new.drain, new) end
   session._sending = nil

@@ -49,6 +49,13 @@ local function await(stream, method)
   return release(stream, wait.pcall(turn[method], turn))
 end
 
+-- An error in a callback goes to the log.
+local function guarded(log, fn, ...)
+  local ok, why = pcall(fn, ...)
+  if not ok and log then pcall(log, "error", "callback", { error = tostring(why) }) end
+  return ok
+end
+
 -- The turn is over: reply or err, kept for result().
 local function settle(stream)
   local turn = stream._turn
@@ -56,7 +63,7 @@ local function settle(stream)
   local parked = stream._waiting and turn.call and turn.exchange:id()
   stream._turn, stream._exchange = nil, nil
   stream._reply, stream._err = turn:result(stream._waiting)
-  if stream._finally then stream._finally(stream._reply, stream._err) end
+  if stream._finally then guarded(turn.session._options.log, stream._finally, stream._reply, stream._err) end
   if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
 end
 
@@ -145,14 +152,7 @@ function Stream:chunks()
   return pull_chunk, self
 end
 
--- What a stream with callbacks needs: an error in one is logged and cancels the
--- stream; on_done is called once.
-local function guarded(log, fn, ...)
-  local ok, why = pcall(fn, ...)
-  if not ok and log then pcall(log, "error", "callback", { error = tostring(why) }) end
-  return ok
-end
-
+-- What a stream with callbacks needs: on_done is called once.
 local function tell_done(stream, on_done, log)
   return function()
     if stream._told then return end
@@ -205,7 +205,9 @@ function Stream:_subscribe(scheduler, on_event, on_done, log)
       if current and not current.over then current:_advance() end
     end)
     one._observed = true
+    self._between = one
     one._on_end = function(ended)
+      self._between = nil
       if not ended._ok then
         if log then pcall(log, "error", "turn", { error = tostring(ended:_error()) }) end
         return self:cancel()
@@ -224,6 +226,7 @@ end
 --- Reads to the end and says how it went. May be called again.
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Stream:result()
+  while self._turn and self._between do self._between:wait() end
   if self._turn then
     await(self, "drain")
     settle(self)

@@ -157,7 +157,7 @@ end
 function Scheduler:_turn(enough)
   if self._dispatching then errors.misuse("a callback or a coroutine inside a task cannot wait for tasks") end
   self:step()
-  if enough and enough() or self:pending() == 0 or self._queue[1] then return true end
+  if enough and enough() or not enough and self:pending() == 0 or self._queue[1] then return true end
   if self._count > 0 and self._waiting == 0 and self._streams == 0 then
     local names = {}
     for task in pairs(self._live) do names[#names + 1] = task.name end
@@ -286,11 +286,13 @@ function Scheduler:await(object)
   if not task then wait.allowed() end
   if task_of.check(task) then return errors.fail { kind = "canceled", code = "canceled" } end
   local function ready() return object:ready() end
+  local fine, why = true, nil
   self._waiting = self._waiting + 1 -- no deadlock: somebody waits for more than tasks
-  while not object:ready() and not (task and task._canceled) do
-    if task then park_on(task, object) else self:_turn(ready) end
+  while fine and not object:ready() and not (task and task._canceled) do
+    if task then park_on(task, object) else fine, why = wait.pcall(self._turn, self, ready) end
   end
   self._waiting = self._waiting - 1
+  if not fine then error(why, 0) end
   if task and task._canceled then return errors.fail { kind = "canceled", code = "canceled" } end
   return true
 end

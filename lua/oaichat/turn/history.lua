@@ -38,7 +38,10 @@ function M.commit(turn, messages)
   -- first: a cancel while the store waits finds the round closed
   turn.added, turn.extra, turn.begun = NONE, NONE, false
   if not session._record then return end
-  local _, _, err = session._record[begun and "commit" or "append"](session._record, all)
+  local record = session._record
+  -- behind a hole nothing can be kept: then the whole anew
+  local operation = record.unsaved and "replace" or begun and "commit" or "append"
+  local _, _, err = record[operation](record, record.unsaved and session._messages or all)
   tell(turn, err)
 end
 
@@ -53,7 +56,6 @@ function M.replace_last(turn, messages)
   turn.resumed = nil
   if not record then return end
   local _, _, err = record:replace(history)
-  record.unsaved = err
   tell(turn, err)
 end
 

@@ -48,7 +48,7 @@ end
 local function raised(why)
   if errors.is(why) then return why.safe_message end
   local ok, text = pcall(tostring, why)
-  if not ok then return "an error that cannot be told" end
+  if not ok or type(text) ~= "string" then return "an error that cannot be told" end
   return (text:match("^[^\n]*"):gsub("^%S+:%d+: ", ""))
 end
 

@@ -23,7 +23,7 @@
 
 static const char *const classes[] = {OAI_ENGINE, OAI_SESSION, OAI_EXCHANGE,
                                       OAI_SSE,    OAI_TIMER,   OAI_LISTENER,
-                                      OAI_PEER,   OAI_CONN};
+                                      OAI_PEER,   OAI_CONN,    OAI_FILE};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 
 /* Its address is the registry key of the counters. */
@@ -154,6 +154,18 @@ static int core_base64(lua_State *L) {
   return 1;
 }
 
+/* unbase64(text) -> bytes | nil: no canonical base64 */
+static int core_unbase64(lua_State *L) {
+  size_t n, got;
+  const char *p = luaL_checklstring(L, 1, &n);
+  char *out = lua_newuserdata(L, n / 4 * 3 + 1);
+  if (oai_base64_decode(out, &got, p, n))
+    lua_pushlstring(L, out, got);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
 /* sha256(bytes) -> 64 hexadecimal digits (FIPS 180-4) */
 static int core_sha256(lua_State *L) {
   size_t n;
@@ -199,6 +211,7 @@ static int core_random(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {{"base64", core_base64},
+                                     {"unbase64", core_unbase64},
                                      {"sha256", core_sha256},
                                      {"utf8_repair", core_utf8_repair},
                                      {"random", core_random},
@@ -236,5 +249,7 @@ int luaopen_oaichat_core(lua_State *L) {
   oai_open_listen(L);
   oai_open_conn(L);
   oai_open_regex(L);
+  oai_open_file(L);
+  oai_open_bpe(L);
   return 1;
 }

@@ -17,6 +17,9 @@
 #define OAI_LISTENER "oaichat.listener"
 #define OAI_PEER "oaichat.peer"
 #define OAI_REGEX "oaichat.regex"
+#define OAI_FILE "oaichat.file"
+#define OAI_BPE "oaichat.bpe"
+#define OAI_DIRECTORY "oaichat.directory"
 
 /* Pushes a closed box of a class. Its user value is a fresh table. */
 void **oai_box_new(lua_State *L, const char *class_name);
@@ -45,5 +48,7 @@ void oai_open_json(lua_State *L);
 void oai_open_listen(lua_State *L);
 void oai_open_conn(lua_State *L);
 void oai_open_regex(lua_State *L);
+void oai_open_file(lua_State *L);
+void oai_open_bpe(lua_State *L);
 
 #endif

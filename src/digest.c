@@ -25,6 +25,34 @@ void oai_base64(char *out, const char *p, size_t n) {
   *out++ = '=';
 }
 
+/* 0 to 63; 64: no digit. */
+static unsigned value_of(char c) {
+  if (c >= 'A' && c <= 'Z') return (unsigned)(c - 'A');
+  if (c >= 'a' && c <= 'z') return (unsigned)(c - 'a') + 26;
+  if (c >= '0' && c <= '9') return (unsigned)(c - '0') + 52;
+  return c == '+' ? 62 : c == '/' ? 63 : 64;
+}
+
+bool oai_base64_decode(char *out, size_t *got, const char *p, size_t n) {
+  size_t bytes = n / 4 * 3;
+  if (n % 4) return false;
+  size_t pad = !n || p[n - 1] != '=' ? 0 : p[n - 2] == '=' ? 2 : 1;
+  uint32_t bits = 0, seen = 0;
+  for (size_t i = 0; i < n; i++) {
+    unsigned v = i < n - pad ? value_of(p[i]) : 0;
+    seen |= v;
+    bits = bits << 6 | (v & 63);
+    if (i % 4 < 3) continue;
+    size_t last = i + 1 == n ? pad : 0;
+    if (last && bits & ((1u << 8 * last) - 1)) return false;
+    for (size_t k = 0; k < 3 - last; k++)
+      *out++ = (char)(bits >> (16 - 8 * k) & 255);
+    bits = 0;
+  }
+  *got = bytes - pad;
+  return seen < 64;
+}
+
 /* ---- SHA-256 ------------------------------------------------------------ */
 
 typedef struct sha256 {

@@ -3,6 +3,7 @@
 #ifndef OAI_DIGEST_H
 #define OAI_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { OAI_SHA256_SIZE = 32 };
@@ -11,6 +12,9 @@ enum { OAI_SHA256_SIZE = 32 };
 size_t oai_base64_size(size_t n);
 /* Writes oai_base64_size(n) bytes, padded, not NUL-terminated. */
 void oai_base64(char *out, const char *p, size_t n);
+/* The reverse, of canonical padded text only. Writes at most n / 4 * 3 bytes;
+ * false when p is none. */
+bool oai_base64_decode(char *out, size_t *got, const char *p, size_t n);
 
 void oai_sha256(unsigned char out[OAI_SHA256_SIZE], const char *p, size_t n);
 void oai_hmac_sha256(unsigned char out[OAI_SHA256_SIZE], const char *key,

@@ -65,12 +65,9 @@ end
 --- @return true|nil ok, string|nil message, oaichat.Error|nil err code "bad_id"
 function M.check_id(id)
   if type(id) ~= "string" then errors.misuse("id: string expected, got " .. type(id)) end
-  if id ~= "" and #id <= M.ID_BYTES and id:sub(1, 1) ~= "." and not id:find "[^%w._:@-]" then
-    -- %w is the locale's
-    if not id:find "[\128-\255]" then return true end
-  end
+  if #id <= M.ID_BYTES and id:find "^[A-Za-z0-9_:@-][A-Za-z0-9._:@-]*$" then return true end
   local shown = #id > 40 and id:sub(1, 40) .. "..." or id
-  return M.fail("bad_id", ("%q is no conversation id: 1 to %d bytes of A-Z a-z 0-9 . _ : @ - are, not beginning with a dot")
+  return M.fail("bad_id", ("%q is no conversation id: those are 1 to %d of A-Z a-z 0-9 . _ : @ -, the first no dot")
     :format((shown:gsub("[%c\128-\255]", "?")), M.ID_BYTES))
 end
 
@@ -176,12 +173,16 @@ function M.now()
   return core.time and core.time() or os.time()
 end
 
---- The version that a new conversation begins with: beyond any that a deleted one
---- of the same id had (milliseconds; no conversation is written that often), so
---- that a late writer of the old one meets a conflict.
+local latest = 0
+
+--- The version before the first write of a new conversation: beyond any that a
+--- deleted one of the same id had (tenths of milliseconds; none is written that
+--- often), so that a late writer of the old one meets a conflict. 14 digits, which
+--- tostring writes out in every Lua.
 --- @return integer
 function M.first_version()
-  return math.floor(M.now() * 1000)
+  latest = math.max(math.floor(M.now() * 1e4), latest + 1)
+  return latest
 end
 
 -- ---- search -------------------------------------------------------------------
@@ -231,17 +232,33 @@ function M.find(text, words)
   return (first > 1 and "..." or "") .. text:sub(first, last) .. (last < #text and "..." or "")
 end
 
+-- Whether a message's JSON may hold the words: letters and digits stand in it as
+-- they are, so that most messages need not be decoded.
+local function may_hold(text, plain)
+  if #plain == 0 then return true end
+  text = text:lower()
+  for _, word in ipairs(plain) do
+    if not text:find(word, 1, true) then return false end
+  end
+  return true
+end
+
 --- Adds what is found in one conversation.
 --- @param out table[] results so far
 --- @param id string
---- @param messages table[]
+--- @param messages (table|string)[] messages, or their JSON
 --- @param words string[]
 --- @param limit integer
 --- @return boolean full
 function M.collect(out, id, messages, words, limit)
+  local plain = {}
+  for _, word in ipairs(words) do
+    if word:find "^[a-z0-9]+$" then plain[#plain + 1] = word end
+  end
   for index, one in ipairs(messages) do
     if #out >= limit then return true end
-    local snippet = M.find(M.text(one), words)
+    if type(one) == "string" then one = may_hold(one, plain) and json.decode(one) end
+    local snippet = one and M.find(M.text(one), words)
     if snippet then out[#out + 1] = { id = id, index = index, role = one.role, snippet = snippet } end
   end
   return #out >= limit

@@ -31,7 +31,6 @@ local function enter(store, name, id, version, messages, meta, turn)
   if turn and not (entry and entry.open) then common.no_turn(id, name) end
   if not entry then
     entry = { version = common.first_version(), texts = {}, meta = common.merge(), created = common.now() }
-    if store._last >= entry.version then entry.version = store._last + 1 end
   end
   return entry, texts
 end
@@ -46,9 +45,15 @@ local function done(store, id, entry, meta)
   if meta then entry.meta = common.merge(entry.meta, meta) end
   entry.version = entry.version + 1
   entry.updated = common.now()
-  store._last = math.max(store._last, entry.version)
   store._entries[id] = entry
   return entry.version
+end
+
+local function all_of(entry)
+  local texts = {}
+  for _, one in ipairs(entry.texts) do texts[#texts + 1] = one end
+  for _, one in ipairs(entry.open or {}) do texts[#texts + 1] = one end
+  return texts
 end
 
 --- @param id string
@@ -59,11 +64,8 @@ function Store:load(id)
   if not ok then return nil, text, err end
   local entry = self._entries[id]
   if not entry then return nil end
-  local texts = {}
-  for _, one in ipairs(entry.texts) do texts[#texts + 1] = one end
-  for _, one in ipairs(entry.open or {}) do texts[#texts + 1] = one end
   local messages
-  messages, text, err = common.decode(texts)
+  messages, text, err = common.decode(all_of(entry))
   if not messages then return nil, text, err end
   local record = {
     id = id, version = entry.version, messages = messages, meta = common.merge(entry.meta),
@@ -139,16 +141,15 @@ end
 
 --- @param text string words, all of which must be there
 --- @param opts table|nil user, limit
---- @return table[]|nil found, string|nil message, oaichat.Error|nil err
+--- @return table[] found
 function Store:search(text, opts)
   common.check_open(self, "search")
   opts = common.check_options(opts, common.SEARCH)
   local words, out = common.words(text), {}
-  for _, id in ipairs(sorted(self._entries)) do
-    if not opts.user or self._entries[id].meta.user == opts.user then
-      local record, why, err = self:load(id)
-      if not record then return nil, why, err end
-      if common.collect(out, id, record.messages, words, opts.limit or 20) then break end
+  for _, id in ipairs(#words > 0 and sorted(self._entries) or {}) do
+    local entry = self._entries[id]
+    if not opts.user or entry.meta.user == opts.user then
+      if common.collect(out, id, all_of(entry), words, opts.limit or 20) then break end
     end
   end
   return out
@@ -193,7 +194,7 @@ end
 --- @return table store
 function M.new(opts)
   common.check_options(opts, {})
-  return setmetatable({ _entries = {}, _locks = {}, _last = 0 }, Store)
+  return setmetatable({ _entries = {}, _locks = {} }, Store)
 end
 
 return M

@@ -74,6 +74,13 @@ function core.curl_version() end
 ---@return oaichat.core.Regex|nil regex, string|nil message
 function core.regex(pattern) end
 
+--- Token counts by byte-pair encoding; see src/bpe.h. Without the bytes of a .tiktoken
+--- file it estimates. Raises for another name.
+---@param name "o200k_base"|"cl100k_base"
+---@param ranks? string the file's bytes
+---@return oaichat.core.Bpe|nil encoder, string|nil message which line is wrong
+function core.bpe(name, ranks) end
+
 --- C objects that are not closed, by class name.
 ---@return table<string, integer>
 function core.live() end
@@ -92,6 +99,14 @@ function core.json_encode(value, max_depth) end
 ---@param value any
 ---@return boolean
 function core.json_is_array(value) end
+
+--- Unix time, to the microsecond where the system has it.
+---@return number seconds
+function core.time() end
+
+--- The file system as a journal sees it: private files, no links followed.
+---@type oaichat.core.file
+core.file = nil
 
 ---@type lightuserdata
 core.json_null = nil
@@ -264,5 +279,75 @@ local Regex = {}
 ---@return number|string steps_or_message
 function Regex:test(text, steps) end
 function Regex:close() end
+
+---@class oaichat.core.Bpe not counted by core.live()
+local Bpe = {}
+---@param text string any bytes; special tokens are plain text
+---@return integer tokens, boolean estimated
+function Bpe:count(text) end
+--- Raises when it has no ranks.
+---@param text string
+---@return integer[] ranks
+function Bpe:encode(text) end
+---@return integer bytes of memory it holds
+function Bpe:size() end
+function Bpe:close() end
+
+--- A failure is nil, a reason and the errno's name ("ENOSPC"; "ENOTREG": no
+--- regular file, or a link, is in its place). On Windows all fail with "ENOSYS".
+---@class oaichat.core.file
+local file = {}
+
+---@param path string
+---@param mode "read"|"write"|"create"|"ensure" write: it is there; create: it is not; ensure: either. All but read also write; new files have mode 0600
+---@return oaichat.core.File|nil file, string|nil reason, string|nil code
+function file.open(path, mode) end
+---@return true|nil ok, string|nil reason, string|nil code
+function file.rename(from, to) end
+---@return true|nil ok, string|nil reason, string|nil code
+function file.remove(path) end
+--- Makes one directory, with mode 0700.
+---@return boolean|nil made false: a directory is there
+---@return string|nil reason, string|nil code
+function file.mkdir(path) end
+--- Returns when the names in a directory are on the disk.
+---@return true|nil ok, string|nil reason, string|nil code
+function file.sync_dir(path) end
+---@return { size: integer, mode: integer, kind: "file"|"directory"|"link"|"other" }|nil facts, string|nil reason, string|nil code
+function file.stat(path) end
+---@return string[]|nil names in no order, string|nil reason, string|nil code
+function file.list(path) end
+--- CRC-32 as in zlib (ISO 3309).
+---@param bytes string
+---@return string digits 8 hexadecimal ones
+function file.crc32(bytes) end
+
+---@class oaichat.core.File
+local File = {}
+---@param offset integer bytes, from 0
+---@param n integer
+---@return string|nil bytes fewer at the end of the file only
+---@return string|nil reason, string|nil code
+function File:read(offset, n) end
+--- On a failure any part may have been written.
+---@return true|nil ok, string|nil reason, string|nil code
+function File:write(offset, bytes) end
+---@return integer|nil bytes, string|nil reason, string|nil code
+function File:size() end
+---@return true|nil ok, string|nil reason, string|nil code
+function File:truncate(size) end
+--- Returns when data and size are on the disk.
+---@return true|nil ok, string|nil reason, string|nil code
+function File:sync() end
+--- flock; ends with close and with the process. Sleeps up to so many seconds.
+---@param kind "shared"|"exclusive"
+---@param seconds number
+---@return true|nil ok, string|nil reason, string|nil code "EWOULDBLOCK": not free
+function File:lock(kind, seconds) end
+---@param path string
+---@return boolean|nil same the path leads to this file
+---@return string|nil reason, string|nil code
+function File:same(path) end
+function File:close() end
 
 return core

@@ -86,6 +86,13 @@ int main(void) {
   CHECK_EQ_INT(oai_base64_size(1), 4);
   CHECK_EQ_INT(oai_base64_size(3), 4);
   CHECK_EQ_INT(oai_base64_size(4), 8);
+  TEST("decodes what it encodes, and nothing else");
+  for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
+    char out[8];
+    size_t n = 0;
+    CHECK(oai_base64_decode(out, &n, vectors[i].want, strlen(vectors[i].want)));
+    CHECK_EQ_MEM(out, n, vectors[i].text, strlen(vectors[i].text));
+  }
   test_sha256();
   return test_report();
 }

@@ -10,6 +10,7 @@ local records = require "oaichat.record"
 local wait = require "oaichat.wait"
 
 local contexts = later "oaichat.context"
+local transcripts = later "oaichat.transcript"
 
 local M = {}
 
@@ -267,6 +268,14 @@ function M:choose(n)
   local list = add(head(self._messages, at - 1), others[n].messages)
   list[at] = message.with_alternatives(list[at], kept)
   return put(self, list)
+end
+
+--- The conversation as a text: "json" (everything), "jsonl" (OpenAI's form for
+--- fine-tuning, one line), "markdown". chat.transcript.import reads it.
+--- @param format "json"|"jsonl"|"markdown"
+--- @return string|nil text, string|nil message, oaichat.Error|nil err
+function M:export(format)
+  return transcripts.export(self, format)
 end
 
 -- ---- the context window -------------------------------------------------------

@@ -115,9 +115,11 @@ end
 
 M.json = require "oaichat.json"
 
--- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp, chat.history.
+-- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp, chat.history,
+-- chat.transcript, chat.config.
 local LATER = {
   schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp", history = "oaichat.history",
+  transcript = "oaichat.transcript", config = "oaichat.config",
 }
 
 return setmetatable(M, {

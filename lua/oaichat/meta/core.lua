@@ -50,6 +50,11 @@ function core.isatty(fd) end
 ---@return string
 function core.base64(bytes) end
 
+--- What base64 made; strict (RFC 4648, section 4): no blanks, padding as it must be.
+--- @param text string
+--- @return string|nil bytes nil: not base64
+function core.unbase64(text) end
+
 --- SHA-256 (FIPS 180-4) as 64 hexadecimal digits.
 --- @param bytes string
 --- @return string

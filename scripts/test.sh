@@ -134,35 +134,23 @@ run_valgrind() {
   fi
 }
 
-run_steady() {
-  title "requests against OpenAI's specification"
-  if [ ! -f spec/support/steady.sh ]; then
-    echo 'skipped: no spec/support/steady.sh'
-    return
-  fi
-  build LUA=lua5.4 || return
+# Scripts that hold us against what npm has; each takes no arguments.
+run_script() { # title, script
+  title "$1"
   if LUA_PATH="$("$MAKE" -s LUA=lua5.4 path)" \
-    LUA_CPATH="$("$MAKE" -s LUA=lua5.4 cpath)" \
-    sh spec/support/steady.sh </dev/null; then
+    LUA_CPATH="$("$MAKE" -s LUA=lua5.4 cpath)" sh "$2" </dev/null; then
     pass
   else
-    fail 'spec/support/steady.sh'
-  fi
-  title 'schemas against ajv, patterns against RegExp'
-  if sh spec/support/ajv.sh </dev/null; then
-    pass
-  else
-    fail 'spec/support/ajv.sh'
+    fail "$2"
   fi
 }
 
-run_mcp() {
-  title 'the MCP client against servers from npm'
-  if sh spec/support/mcp.sh </dev/null; then
-    pass
-  else
-    fail 'spec/support/mcp.sh'
-  fi
+run_steady() {
+  build LUA=lua5.4 || return
+  run_script "requests against OpenAI's specification" spec/support/steady.sh
+  run_script 'schemas against ajv, patterns against RegExp' spec/support/ajv.sh
+  run_script 'the MCP client against servers from npm' spec/support/mcp.sh
+  run_script 'token counts against gpt-tokenizer and tiktoken' spec/support/tokens.sh
 }
 
 # The shared fixtures are beside the repository; without them their specs are
@@ -198,7 +186,6 @@ smoke) run_smoke ;;
 valgrind) run_valgrind ;;
 steady)
   run_steady
-  run_mcp
   ;;
 *)
   echo "test.sh: no such part: $part" >&2

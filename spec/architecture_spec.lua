@@ -4,7 +4,7 @@
 
 local C_LEVELS = {
   buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, platform = 0, pollset = 0, listen_port = 0, timers = 0,
-  regex = 0, file = 0,
+  regex = 0, bpe = 0, unicode = 0, file = 0,
   sse = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1, listen = 1,
   delta = 2, conn = 2,
   wire = 3,
@@ -15,7 +15,7 @@ local C_LEVELS = {
 local LUA_LEVELS = {
   core = 0, errors = 0, later = 0,
   json = 1, options = 1,
-  wait = 2, message = 2, reply = 2, partial = 2, tokens = 2, window = 3,
+  wait = 2, message = 2, reply = 2, partial = 2,
   prompt = 3, ["prompt/template"] = 1, ["prompt/render"] = 2,
   ["wire/chat"] = 3, ["loop/task"] = 1, ["loop/scheduler"] = 3,
   ["loop/luv"] = 4, ["loop/cqueues"] = 4, ["loop/copas"] = 4, ["loop/tick"] = 4, ["loop/ngx"] = 4,

@@ -23,8 +23,9 @@ end
 -- Starts a replica; gives its URL, its process and how to end it.
 local function replica(store, model)
   local port, out = free_port(), os.tmpname()
-  os.execute(("OPENAI_BASE_URL=%s LOCK_SECONDS=2 OPENAI_API_KEY= sh -c 'echo $$; exec %s examples/service.lua %d %s' >%s 2>&1 &")
-    :format(model, interpreter, port, store, out))
+  os.execute(("OPENAI_BASE_URL=%s LOCK_SECONDS=2 OPENAI_API_KEY= sh -c "
+    .. "'echo $$; exec %s examples/service.lua %d %s' >%s 2>&1 &"):format(
+    model, interpreter, port, store, out))
   local stop, text = core.now() + 20, ""
   while not text:find "listening" do
     assert(core.now() < stop, "the replica does not start: " .. text)

@@ -140,6 +140,20 @@ describe("a service", function()
     assert.equal("re:more", service:process_message("ada", "more").text)
   end)
 
+  it("forgets a user: in the store and in memory", function()
+    local service = new()
+    service:process_message("ada", "hi")
+    assert.is_true(service:erase "ada")
+    assert.is_nil((store:load(service_of.conversation_id "ada")))
+    assert.equal("re:new", service:process_message("ada", "new").text)
+    assert.equal("new re:new", texts(service:get_conversation_history "ada"))
+    assert.is_true(service:erase "nobody")
+    local guarded = new { history = chat.history.guard(store, {}) }
+    guarded:process_message("bob", "hi")
+    assert.is_true(guarded:erase "bob")
+    assert.is_nil((store:load(service_of.conversation_id "bob")))
+  end)
+
   it("takes any user id", function()
     local service = new()
     for _, id in ipairs { "a b", "../../etc/passwd", ("x"):rep(1000), "\0", "ä", ".hidden" } do

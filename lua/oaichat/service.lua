@@ -314,6 +314,25 @@ function Service:feedback(user_id, reply_id, score, note)
   return true
 end
 
+--- Forgets a user: the conversation in the store, what a guard keeps of the user
+--- besides, and what is in memory.
+--- @param user_id string
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err
+function Service:erase(user_id)
+  local session, err, done = prepare(self, user_id)
+  if not session then return errors.fail(err) end
+  local store, why, _ = self._store, nil, nil
+  if store.erase then -- a guard keeps more of a user than the conversation
+    _, why, err = store:erase(user_id)
+  else
+    _, why, err = store:delete(M.conversation_id(user_id))
+  end
+  self._users[user_id].session = nil
+  done(err)
+  if err then return nil, why, err end
+  return true
+end
+
 function Service:_unfinished()
   if self._active > 0 then return true end
   for _, user in pairs(self._users) do

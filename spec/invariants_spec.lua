@@ -39,6 +39,10 @@ local function answer(draw, n)
   end
 end
 
+local function made(id, name)
+  return { id = id, type = "function", ["function"] = { name = name, arguments = "{}" } }
+end
+
 local TOOLS = {
   { name = "look", run = function() return "seen" end },
   { name = "fail", run = function() error "no" end },
@@ -47,10 +51,11 @@ local TOOLS = {
 
 local JUNK = {
   { role = "tool", tool_call_id = "nobody", content = "x" },
-  { { role = "assistant", tool_calls = { { id = "j", type = "function", ["function"] = { name = "look", arguments = "{}" } } } } },
-  { { role = "assistant", tool_calls = { { id = "k", type = "function", ["function"] = { name = "a", arguments = "{}" } },
-    { id = "k", type = "function", ["function"] = { name = "b", arguments = "{}" } } } },
-    { role = "tool", tool_call_id = "k", content = "1" }, { role = "tool", tool_call_id = "k", content = "2" } },
+  { { role = "assistant", tool_calls = { made("j", "look") } } },
+  {
+    { role = "assistant", tool_calls = { made("k", "a"), made("k", "b") } },
+    { role = "tool", tool_call_id = "k", content = "1" }, { role = "tool", tool_call_id = "k", content = "2" },
+  },
   { role = "system", content = "be brief" },
 }
 

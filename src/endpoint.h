@@ -25,7 +25,7 @@ typedef struct oai_endpoint {
   char *origin; /* scheme://host:port, lower case */
   bool https, loopback;
   bool literal; /* the host is an address */
-  oai_buf key; /* wiped when freed */
+  oai_buf key;  /* wiped when freed */
   struct curl_slist *headers;
   char *ca_file, *proxy, *unix_socket, *client_cert, *client_key;
   struct curl_slist *resolve;

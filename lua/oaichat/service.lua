@@ -321,7 +321,8 @@ end
 function Service:erase(user_id)
   local session, err, done = prepare(self, user_id)
   if not session then return errors.fail(err) end
-  local store, why, _ = self._store, nil, nil
+  local store = self._store
+  local _, why
   if store.erase then -- a guard keeps more of a user than the conversation
     _, why, err = store:erase(user_id)
   else

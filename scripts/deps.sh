@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds what a command of the Makefile needs and this machine lacks.
-#   sh scripts/deps.sh demo|test|check|valgrind|rock|windows|steady|servers|hosts|others
+#   sh scripts/deps.sh demo|test|check|valgrind|rock|windows|steady|servers|stores|hosts|others
 # Debian and Ubuntu: installs it by apt, by itself as root or with CI=1; else it
 # prints the one line to run and asks. Other systems: says what to install.
 # Only POSIX sh is assumed. Nothing missing: no apt call, a few milliseconds.
@@ -72,6 +72,16 @@ need_module() { # interpreter, module, package
   fi
 }
 
+need_stores() {
+  has redis-server || lack redis-server redis-server
+  set -- /usr/lib/postgresql/*/bin/initdb
+  has initdb || [ -e "$1" ] || lack PostgreSQL postgresql
+  for lua in lua5.4 luajit; do
+    need_module $lua luasql.sqlite3 lua-sql-sqlite3
+    need_module $lua luasql.postgres lua-sql-postgres
+  done
+}
+
 case $LUA in
 lua5.[1-5]) abi=${LUA#lua} ;;
 *jit*) abi=5.1 ;;
@@ -99,7 +109,10 @@ test)
   need_module lua5.4 cjson lua-cjson
   need_module luajit cjson lua-cjson
   need_module lua5.4 socket lua-socket
-  if is_ci; then need_servers; fi # elsewhere their specs are pending
+  if is_ci; then # elsewhere their specs are pending
+    need_servers
+    need_stores
+  fi
   has busted || lack busted lua-busted
   ;;
 check)
@@ -122,6 +135,9 @@ rock)
   ;;
 servers)
   need_servers
+  ;;
+stores) # the databases that the specs of the histories run beside themselves
+  need_stores
   ;;
 hosts) # what scripts/hosts.sh runs in
   need_servers

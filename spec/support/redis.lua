@@ -50,12 +50,19 @@ local function launch(server)
   server.pid = output_of(("cat %s/pid"):format(server.dir)):match "%d+"
 end
 
---- @param opts table|nil password, extra (further arguments)
+--- @param opts table|nil password, tls (server.tls_url), extra (further arguments)
 function M.start(opts)
   opts = opts or {}
   local dir = output_of("mktemp -d"):match "%S+"
   local server = setmetatable({ dir = dir, port = free_port(), socket = dir .. "/socket" }, Server)
   server.extra = (opts.password and "--requirepass " .. opts.password .. " " or "") .. (opts.extra or "")
+  if opts.tls then
+    assert(succeeds("sh spec/support/certs.sh " .. dir), "no certificates: is openssl installed?")
+    local port = free_port()
+    server.tls_url = "rediss://127.0.0.1:" .. port
+    server.extra = ("%s --tls-port %d --tls-cert-file %s/good.pem --tls-key-file %s/good.key "
+      .. "--tls-ca-cert-file %s/ca.pem --tls-auth-clients no"):format(server.extra, port, dir, dir, dir)
+  end
   launch(server)
   -- the shell ends it when we end, however we end
   server.keeper = assert(io.popen(("read _; kill -9 $(cat %s/pid); rm -rf %s"):format(dir, dir), "w"))

@@ -1,0 +1,168 @@
+--- history/sqlite: conversations in an SQLite file, for the processes of one machine.
+-- WAL, each write on disk before it is told; full-text search where FTS5 has trigrams
+-- (3.34), else by LIKE. Needs luasql.sqlite3. SQLite blocks while it works: under luv
+-- and tick the store raises unless allow_blocking = true.
+
+local core = require "oaichat.core"
+local errors = require "oaichat.errors"
+local options = require "oaichat.options"
+local sql = require "oaichat.history.sql"
+
+local M = {}
+
+local Sqlite = {
+  name = "SQLite", kind = "sqlite", begin_read = "BEGIN", begin_write = "BEGIN IMMEDIATE",
+}
+
+-- What SQLite says (sqlite3.c, sqlite3ErrStr) to our codes.
+local SAYS = {
+  { "malformed", "corrupt" }, { "not a database", "corrupt" }, { "disk is full", "full" }, { "readonly", "read_only" },
+  { "locked", "unavailable", true }, { "too big", "too_large" }, { "unable to open", "io" },
+}
+
+function Sqlite.classify(text)
+  for _, one in ipairs(SAYS) do
+    if text:find(one[1], 1, true) then return one[2], one[3] end
+  end
+  return "io"
+end
+
+local function failed(text)
+  text = tostring(text):gsub("^LuaSQL: ", "")
+  local code, retryable = Sqlite.classify(text)
+  return errors.fail {
+    kind = "storage", code = code, message = "the SQLite database could not be opened", detail = text,
+    retryable = retryable or false,
+  }
+end
+
+local function pragma(con, text)
+  local cursor, why = con:execute(text)
+  if not cursor then return nil, why end
+  if type(cursor) ~= "number" then
+    local ok, err = cursor:fetch()
+    cursor:close()
+    if not ok and err then return nil, err end
+  end
+  return true
+end
+
+-- A new file is for this user alone; what SQLite puts beside it has the same rights.
+-- One that exists is left alone: to close it would drop the locks of this process.
+local function reserve(path)
+  if path:find "^:" or path:find "^file:" then return end
+  local file = core.file.open(path, "create")
+  if file then file:close() end
+end
+
+function Sqlite.open(store)
+  local opts = store._opts
+  if core.file then reserve(opts.path) end
+  local con, why = store._env:connect(opts.path)
+  if not con then return failed(why) end
+  for _, text in ipairs {
+    ("PRAGMA busy_timeout = %d"):format(math.min(1e9, math.floor((opts.timeout or 5) * 1000))),
+    "PRAGMA journal_mode = WAL", "PRAGMA synchronous = " .. (opts.synchronous or "full"),
+  } do
+    local ok
+    ok, why = pragma(con, text)
+    if not ok then
+      con:close()
+      return failed(why)
+    end
+  end
+  return con
+end
+
+-- BEGIN IMMEDIATE is the lock.
+function Sqlite.guard() end
+
+local TABLES = {
+  [[CREATE TABLE @conversations (id TEXT PRIMARY KEY, version INTEGER NOT NULL, created REAL NOT NULL,
+    updated REAL NOT NULL, meta TEXT NOT NULL, owner TEXT, open INTEGER NOT NULL, count INTEGER NOT NULL)]],
+  [[CREATE INDEX @by_owner ON @conversations (owner, id) WHERE owner IS NOT NULL]],
+  [[CREATE TABLE @messages (n INTEGER PRIMARY KEY, id TEXT NOT NULL, position INTEGER NOT NULL, open INTEGER NOT NULL,
+    text TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (id, position))]],
+  [[CREATE TABLE @locks (id TEXT PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL)]],
+}
+
+-- https://www.sqlite.org/fts5.html#external_content_tables
+local INDEX = {
+  [[CREATE VIRTUAL TABLE @words USING fts5(body, content='@messages', content_rowid='n', tokenize='trigram')]],
+  [[CREATE TRIGGER @words_add AFTER INSERT ON @messages BEGIN
+    INSERT INTO @words (rowid, body) VALUES (new.n, new.body); END]],
+  [[CREATE TRIGGER @words_drop AFTER DELETE ON @messages BEGIN
+    INSERT INTO @words (@words, rowid, body) VALUES ('delete', old.n, old.body); END]],
+}
+
+function Sqlite.tables(store, run)
+  for _, text in ipairs(TABLES) do run(store, text) end
+  -- whether the library has what the index needs shows when it is tried
+  if store._opts.fts == false or not store._con:execute((INDEX[1]:gsub("@", store._prefix))) then return end
+  run(store, INDEX[2])
+  run(store, INDEX[3])
+end
+
+local function indexed(store)
+  if store._indexed == nil then
+    local cursor = store._con:execute(("SELECT name FROM sqlite_master WHERE name = '%swords'"):format(store._prefix))
+    store._indexed = cursor and cursor:fetch() ~= nil or false
+    if cursor then cursor:close() end
+  end
+  return store._indexed
+end
+
+local function characters(word)
+  return select(2, word:gsub("[^\128-\191]", ""))
+end
+
+function Sqlite.search(store, words, quoted)
+  local long, parts = {}, {}
+  for _, word in ipairs(words) do
+    if indexed(store) and characters(word) >= 3 then
+      long[#long + 1] = '"' .. word:gsub('"', '""') .. '"'
+    else
+      local pattern = "%" .. word:gsub("[\\%%_]", "\\%0") .. "%"
+      parts[#parts + 1] = ("m.body LIKE %s ESCAPE '\\'"):format(quoted(store, pattern))
+    end
+  end
+  if long[1] then
+    local index = store._prefix .. "words"
+    parts[#parts + 1] = ("m.n IN (SELECT rowid FROM %s WHERE %s MATCH %s)"):format(index, index,
+      quoted(store, table.concat(long, " ")))
+  end
+  return table.concat(parts, " AND "), true
+end
+
+local KNOWN = {
+  path = "string", connection = "userdata", prefix = "string", timeout = "number", synchronous = "string",
+  fts = "boolean", allow_blocking = "boolean",
+}
+
+--- @param opts table path, or connection: an open one of luasql, which stays open; prefix of the tables "oaichat_";
+---   timeout: seconds to wait for another writer, 5; synchronous "full" or "normal" (may lose the last writes when
+---   the machine dies); fts = false: no index; allow_blocking
+--- @return table|nil store, string|nil message, oaichat.Error|nil err
+function M.new(opts)
+  options.check(opts, KNOWN)
+  if (opts.path == nil) == (opts.connection == nil) then errors.misuse "one of path and connection expected" end
+  if opts.path and (opts.path == "" or opts.path:find "%z") then errors.misuse "path: a file's name expected" end
+  if opts.synchronous and opts.synchronous ~= "full" and opts.synchronous ~= "normal" then
+    errors.misuse "synchronous: \"full\" or \"normal\" expected"
+  end
+  local env
+  if opts.path then
+    local found, luasql = pcall(require, "luasql.sqlite3")
+    if not found then
+      return errors.fail {
+        kind = "config", code = "missing",
+        message = "history.sqlite needs luasql.sqlite3: apt install lua-sql-sqlite3, or luarocks install "
+          .. "luasql-sqlite3",
+      }
+    end
+    env = luasql.sqlite3()
+  end
+  return sql.new(Sqlite, opts, env)
+end
+
+return M

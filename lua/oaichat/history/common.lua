@@ -305,4 +305,15 @@ function M.page(ids, opts, entry)
   return rows
 end
 
+--- Gives a store its five ways to write, which differ in the word alone: begin (a turn's
+--- input), commit (the turn, whole), abort, append, replace (the conversation anew).
+--- @param Store table the class
+--- @param write fun(store, op: string, id: string, version: integer, messages: table[], meta: table|nil)
+function M.writers(Store, write)
+  for _, op in ipairs { "begin", "commit", "append", "replace" } do
+    Store[op] = function(store, id, version, messages, meta) return write(store, op, id, version, messages, meta) end
+  end
+  function Store:abort(id, version) return write(self, "abort", id, version, {}) end
+end
+
 return M

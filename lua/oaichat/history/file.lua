@@ -200,32 +200,7 @@ local function write(store, op, id, version, messages, change)
   end)
 end
 
---- The input of a turn, on the disk before the request goes out.
---- @param id string
---- @param version integer the conversation's; 0: it is new
---- @param messages table[]
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:begin(id, version, messages)
-  return write(self, "begin", id, version, messages)
-end
-
---- Closes a turn with all that it added, the input included.
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:commit(id, version, messages, meta)
-  return write(self, "commit", id, version, messages, meta)
-end
-
---- Closes a turn as if it had not been.
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:abort(id, version)
-  return write(self, "abort", id, version, {})
-end
-
---- Adds messages without a turn.
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:append(id, version, messages, meta)
-  return write(self, "append", id, version, messages, meta)
-end
+common.writers(Store, write)
 
 --- The whole conversation anew, in one step. A journal that is damaged is left as
 --- it is.

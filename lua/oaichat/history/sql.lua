@@ -129,30 +129,7 @@ local function write(store, op, id, version, messages, meta)
   return done.version
 end
 
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:begin(id, version, messages)
-  return write(self, "begin", id, version, messages)
-end
-
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:commit(id, version, messages, meta)
-  return write(self, "commit", id, version, messages, meta)
-end
-
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:abort(id, version)
-  return write(self, "abort", id, version, {})
-end
-
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:append(id, version, messages, meta)
-  return write(self, "append", id, version, messages, meta)
-end
-
---- @return integer|nil version, string|nil message, oaichat.Error|nil err
-function Store:replace(id, version, messages, meta)
-  return write(self, "replace", id, version, messages, meta)
-end
+common.writers(Store, write)
 
 -- ---- reading --------------------------------------------------------------------
 

@@ -165,11 +165,14 @@ describe("core.connect", function()
   end)
 
   it("goes with the collector", function()
+    for _ = 1, 4 do collectgarbage() end
+    local before = core.live()["oaichat.conn"] or 0
     dial()
     dial()
+    assert.equal(before + 2, core.live()["oaichat.conn"])
     collectgarbage()
     collectgarbage()
-    assert.is_nil(core.live()["oaichat.conn"])
+    assert.equal(before, core.live()["oaichat.conn"] or 0)
   end)
 
   it("raises for what the caller did wrong", function()

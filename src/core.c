@@ -234,10 +234,12 @@ static void start_curl(void) {
 
 int luaopen_oaichat_core(lua_State *L) {
   oai_platform_once(start_curl);
-  lua_pushlightuserdata(L, (void *)&live_key);
-  memset(lua_newuserdata(L, sizeof(long) * NCLASSES), 0,
-         sizeof(long) * NCLASSES);
-  lua_rawset(L, LUA_REGISTRYINDEX);
+  if (!counters(L)) { /* loaded once more, objects of the first time may live */
+    lua_pushlightuserdata(L, (void *)&live_key);
+    memset(lua_newuserdata(L, sizeof(long) * NCLASSES), 0,
+           sizeof(long) * NCLASSES);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+  }
   lua_newtable(L);
   oai_setfuncs(L, functions);
   oai_open_engine(L);

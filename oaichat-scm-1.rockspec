@@ -170,6 +170,7 @@ build = {
         "src/regex_program.c",
         "src/regex_set.c",
         "src/regex_unicode.c",
+        "src/retry.c",
         "src/scan.c",
         "src/sse.c",
         "src/timers.c",

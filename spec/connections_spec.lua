@@ -232,7 +232,9 @@ describe("connections:", function()
       return answers[request.number % #answers + 1](request, response)
     end)
     local session = play.session(server, { timeouts = { first_byte = 0.01, attempt = 0.01 }, redirects = true })
-    local refused = assert(chat.new { base_url = ("http://127.0.0.1:%d/v1"):format(port), api_key = false })
+    local refused = assert(chat.new {
+      base_url = ("http://127.0.0.1:%d/v1"):format(port), api_key = false, retry = { max = 0 },
+    })
     local function round(n)
       for i = 1, n do
         local _, err
@@ -417,7 +419,7 @@ describe("a proxy:", function()
   local function through(own, base_url, extra)
     local options = {
       base_url = base_url or "https://api.bot.invalid/v1", api_key = "sk-spec-key", allow_http = true, model = "any",
-      proxy = own.url, headers = SECRETS,
+      proxy = own.url, headers = SECRETS, retry = { max = 0 },
     }
     for name, value in pairs(extra or {}) do options[name] = value end
     return assert(chat.new(options))
@@ -528,7 +530,8 @@ describe("a proxy:", function()
       peer:write "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
     end })
     local url = %q == "loopback" and server.url or "http://bot.invalid/v1"
-    local session = assert(chat.new { base_url = url, api_key = false, model = "any", timeouts = { connect = 5 } })
+    local session = assert(chat.new { base_url = url, api_key = false, model = "any", timeouts = { connect = 5 },
+      retry = { max = 0 } })
     local reply, _, err = session:send "hello"
     print(reply and reply.text or err.kind .. "/" .. err.code, proxied)
     server:close() proxy:close()

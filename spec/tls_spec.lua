@@ -26,7 +26,7 @@ end
 local function connect(site, extra)
   local options = {
     base_url = url(site), api_key = "sk-spec-key", model = "any", ca_file = front:file "ca.pem",
-    timeouts = { connect = 5 },
+    timeouts = { connect = 5 }, retry = { max = 0 },
   }
   for name, value in pairs(extra or {}) do options[name] = value end
   if options.ca_file == false then options.ca_file = nil end

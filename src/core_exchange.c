@@ -5,9 +5,12 @@
 
 #include "core_json.h"
 #include "core_objects.h"
+#include "platform.h"
+#include "retry.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct oai_core_exchange {
   oai_exchange *x;
@@ -334,6 +337,34 @@ static int exchange_result(lua_State *L) {
   return 2;
 }
 
+/* exchange:retry(attempts, idempotent) -> seconds to wait before the next one |
+ * nil, seconds that the server asked for | nil. Of one that has failed. */
+static int exchange_retry(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  unsigned char dice = 0;
+  oai_retry_facts facts;
+  memset(&facts, 0, sizeof facts);
+  facts.attempts = (int)luaL_checkinteger(L, 2);
+  facts.idempotent = lua_toboolean(L, 3);
+  facts.failure = oai_exchange_failure(c->x);
+  luaL_argcheck(L, facts.failure && facts.attempts > 0, 1, "has not failed");
+  facts.retry_after_ms = oai_exchange_header(c->x, "retry-after-ms");
+  facts.retry_after = oai_exchange_header(c->x, "retry-after");
+  facts.should_retry = oai_exchange_header(c->x, "x-should-retry");
+  facts.content = oai_exchange_has_content(c->x);
+  facts.now = (double)time(NULL);
+  oai_platform_random(&dice, 1);
+  facts.dice = dice / 255.0;
+  oai_retry verdict = oai_retry_judge(&facts);
+  if (verdict.again)
+    lua_pushnumber(L, verdict.wait);
+  else
+    lua_pushnil(L);
+  if (verdict.asked < 0) return 1;
+  lua_pushnumber(L, verdict.asked);
+  return 2;
+}
+
 static int exchange_close(lua_State *L) {
   oai_core_exchange *c = oai_box_take(L, 1, OAI_EXCHANGE);
   if (!c) return 0;
@@ -344,14 +375,21 @@ static int exchange_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {
-    {"next", exchange_next},     {"text", exchange_text},
-    {"chunks", exchange_chunks}, {"drain", exchange_drain},
-    {"ready", exchange_ready},   {"wait", exchange_wait},
-    {"done", exchange_done},     {"result", exchange_result},
-    {"cancel", exchange_cancel}, {"header", exchange_header},
-    {"id", exchange_id},         {"relist", exchange_relist},
-    {"close", exchange_close},   {NULL, NULL}};
+static const luaL_Reg methods[] = {{"next", exchange_next},
+                                   {"text", exchange_text},
+                                   {"chunks", exchange_chunks},
+                                   {"drain", exchange_drain},
+                                   {"ready", exchange_ready},
+                                   {"wait", exchange_wait},
+                                   {"done", exchange_done},
+                                   {"result", exchange_result},
+                                   {"cancel", exchange_cancel},
+                                   {"header", exchange_header},
+                                   {"id", exchange_id},
+                                   {"relist", exchange_relist},
+                                   {"retry", exchange_retry},
+                                   {"close", exchange_close},
+                                   {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

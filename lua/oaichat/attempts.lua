@@ -1,7 +1,9 @@
 --- attempts: from one request to its answer, by as many attempts as the policy
---- allows (today: one). An attempt is one exchange of the C core; what each met
---- is noted, and what an exchange left becomes a reply or an err object.
+--- allows. An attempt is one exchange of the C core, which also says whether another
+--- is worth it; what each met is noted, and what the last one left becomes a reply or
+--- an err object.
 
+local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local reply = require "oaichat.reply"
 local wait = require "oaichat.wait"
@@ -52,35 +54,52 @@ local function ratelimit(exchange)
   return out
 end
 
-local function retry_after(exchange)
-  local ms = tonumber(exchange:header("retry-after-ms") or "")
-  local seconds = ms and ms / 1000 or tonumber(exchange:header("retry-after") or "")
-  if seconds and seconds >= 0 and seconds < 1e9 then return seconds end
+-- One attempt's exchange.
+local function exchange_of(call)
+  local options = call.options
+  local left = options.stop_at and math.max(options.stop_at - core.now(), 0)
+  local wire_options = { timeouts = options.timeouts, headers = call.headers, deadline = left }
+  local exchange, why, failure
+  if options.stream then
+    exchange, why, failure = call.session:stream(call.parts, wire_options)
+  else
+    exchange, why, failure = call.session:send(call.parts, wire_options)
+  end
+  if not exchange then return errors.fail { kind = failure.kind, code = failure.code, message = why } end
+  return exchange
+end
+
+-- The server may know the attempts for one: by a key that is the same in all.
+local function headers_of(options)
+  if not options.idempotency then return options.headers end
+  local out = { ["Idempotency-Key"] = "oaichat-" .. core.random(16) }
+  for name, value in pairs(options.headers or {}) do out[name] = value end
+  return out
+end
+
+local function tell_start(call)
+  if not call.hooks and not call.log then return end
+  call.text, call.poll = Call.first_text, Call.first_poll
+  notify(call, "attempt", { number = #call.attempts + 1, model = call.model, origin = call.origin })
 end
 
 --- Starts a call.
---- @param core table session of the core
+--- @param session table of the core
 --- @param parts string[] the body
---- @param options table stream, timeouts, deadline, headers, hooks, log, origin, model
+--- @param options table stream, timeouts, stop_at, headers, hooks, log, origin, model, engine, retries,
+---   idempotency
 --- @return table|nil call, string|nil message, oaichat.Error|nil err
-function M.start(core, parts, options)
-  local exchange, why, failure
-  if options.stream then
-    exchange, why, failure = core:stream(parts, options.wire_options)
-  else
-    exchange, why, failure = core:send(parts, options.wire_options)
-  end
-  if not exchange then
-    return errors.fail { kind = failure.kind, code = failure.code, message = why }
-  end
+function M.start(session, parts, options)
   local call = setmetatable({
-    exchange = exchange, origin = options.origin, hooks = options.hooks, log = options.log,
-    model = options.model, attempts = {},
+    session = session, parts = parts, options = options, origin = options.origin, hooks = options.hooks,
+    log = options.log, model = options.model, attempts = {}, headers = headers_of(options),
   }, Call)
+  local exchange, why, err = exchange_of(call)
+  if not exchange then return nil, why, err end
+  call.exchange = exchange
   if call.hooks or call.log then
-    call.text, call.poll = Call.first_text, Call.first_poll
     notify(call, "request", { model = call.model, origin = call.origin, stream = options.stream or false })
-    notify(call, "attempt", { number = 1, model = call.model, origin = call.origin })
+    tell_start(call)
   end
   return call
 end
@@ -133,38 +152,81 @@ function Call:drain()
 end
 
 function Call:cancel()
+  self.canceled = true
   self.exchange:cancel()
+  if self.failure then self.failure = { kind = "canceled", code = "canceled" } end -- between two attempts
+  if self.timer then self.timer:fire() end
 end
 
-local function error_of(call, raw, failure, facts)
-  local err = errors.new(failure)
-  err.request_id = facts.request_id
-  err.attempts = facts.attempts
-  err.retry_after = retry_after(call.exchange)
-  err.ratelimit = facts.ratelimit
-  if raw.choices[1] then err.partial = reply.new(raw, call.origin, facts) end
+-- ---- how an attempt ended ------------------------------------------------------------
+
+-- Reads what the exchange left, once, and notes the attempt.
+local function conclude(call)
+  if call.raw then return end
+  local exchange = call.exchange
+  local raw, failure = exchange:result()
+  call.raw, call.failure, call.wait, call.asked = raw, failure, nil, nil
+  call.request_id = exchange:header "x-request-id" or exchange:header "request-id"
+  call.ratelimit = ratelimit(exchange)
+  local attempts = call.attempts
+  attempts[#attempts + 1] = {
+    kind = failure and failure.kind, code = failure and failure.code, status = failure and failure.status,
+    phase = failure and failure.phase, request_id = call.request_id, timing = raw.timing, model = call.model,
+    origin = call.origin,
+  }
+  if failure then call.wait, call.asked = exchange:retry(#attempts, call.options.idempotency) end
+end
+
+--- After the exchange's end: seconds until the next attempt; nil: there is none.
+--- @return number|nil
+function Call:pause()
+  conclude(self)
+  local options = self.options
+  if not self.wait or self.canceled or #self.attempts > options.retries then return nil end
+  if options.stop_at and core.now() + self.wait >= options.stop_at then return nil end
+  return self.wait
+end
+
+--- Waits, and starts the next attempt.
+--- @return boolean|nil true; nil when it was canceled, or could not start: result() says how it went
+function Call:again()
+  local pause = self:pause()
+  if not pause then return nil end
+  self.attempts[#self.attempts].waited = pause
+  self.timer = self.options.engine.core:timer(pause)
+  local ok = self.options.engine:await(self.timer)
+  self.timer:close()
+  self.timer = nil
+  if not ok or self.canceled then
+    self.failure = { kind = "canceled", code = "canceled" }
+    return nil
+  end
+  local exchange = exchange_of(self)
+  if not exchange then return nil end
+  self.exchange:close()
+  self.exchange, self.raw, self.failure = exchange, nil, nil
+  tell_start(self)
+  return true
+end
+
+local function error_of(call, facts)
+  local err = errors.new(call.failure)
+  err.request_id, err.attempts, err.ratelimit = facts.request_id, facts.attempts, facts.ratelimit
+  err.retry_after = call.asked
+  if call.raw.choices[1] then err.partial = reply.new(call.raw, call.origin, facts) end
   return err
 end
 
 --- What came of it; once, after the end. Frees the exchange.
+--- @param awaited boolean|nil somebody is parked on it: it must stay
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Call:result(awaited)
-  local exchange = self.exchange
-  local raw, failure = exchange:result()
-  local facts = {
-    request_id = exchange:header "x-request-id" or exchange:header "request-id",
-    ratelimit = ratelimit(exchange),
-    attempts = self.attempts,
-  }
-  self.attempts[1] = {
-    kind = failure and failure.kind, code = failure and failure.code, status = failure and failure.status,
-    phase = failure and failure.phase, request_id = facts.request_id, timing = raw.timing,
-    model = self.model, origin = self.origin,
-  }
+  conclude(self)
+  local facts = { request_id = self.request_id, ratelimit = self.ratelimit, attempts = self.attempts }
   local answer, err
-  if failure then err = error_of(self, raw, failure, facts) else answer = reply.new(raw, self.origin, facts) end
+  if self.failure then err = error_of(self, facts) else answer = reply.new(self.raw, self.origin, facts) end
   -- a closed one would never wake the reader that is parked on it
-  if failure and not awaited then exchange:close() end
+  if self.failure and not awaited then self.exchange:close() end
   if self.hooks or self.log then
     notify(self, "done", { reply = answer, err = err and err.safe_message, kind = err and err.kind })
   end

@@ -25,7 +25,7 @@ local TIMEOUTS = {
 M.KNOWN = {
   model = "string", system = "string", params = "table", messages = "table",
   base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
-  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" },
+  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
   limits = {
     event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
     depth = "number",

@@ -30,7 +30,7 @@ local HOOKS = { request = "function", attempt = "function", first_content = "fun
 local NEW = {
   model = "string", system = "string", params = "table", messages = "table",
   base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
-  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" },
+  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
   limits = {
     event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
     depth = "number",
@@ -48,8 +48,8 @@ local SEND = {
   model = "string", params = "table", schema = "table", repairs = "number",
   tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
   max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
-  timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean",
-  on_event = "function", on_done = "function", meta = "table",
+  timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean", retry = { max = "number" },
+  idempotency = "boolean", on_event = "function", on_done = "function", meta = "table",
 }
 
 -- What the C core gets of chat.new's options, as it is.

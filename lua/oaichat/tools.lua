@@ -156,6 +156,18 @@ function M.set(list)
   return set
 end
 
+--- The set of an option: a list, or a function that is asked for one each time.
+--- @param option table|function
+--- @param ... any what the function gets: the session, and how many requests there were
+--- @return oaichat.ToolSet|nil
+function M.resolve(option, ...)
+  if type(option) == "function" then
+    option = option(...)
+    if option ~= nil and type(option) ~= "table" then errors.misuse "tools: the function must return a list" end
+  end
+  return option and M.set(option)
+end
+
 --- @return oaichat.Tool|table|nil
 function Set:find(name)
   return self._by_name[name]

@@ -23,6 +23,9 @@ local M = {}
 --- Requests that one input may cause, and calls.
 M.MAX_ROUNDS, M.MAX_CALLS = 16, 256
 
+--- Attempts besides the first, of each request (the official SDKs' number).
+M.RETRIES = 2
+
 --- @class oaichat.Turn
 local Turn = {}
 Turn.__index = Turn
@@ -42,14 +45,9 @@ local function note_round(turn, reply)
   turn.rounds[#turn.rounds + 1] = reply
 end
 
--- The tools of this request: a list, or a function that is asked each round.
 local function tool_set(turn)
-  local list = requests.option(turn, "tools")
-  if type(list) == "function" then
-    list = list(turn.session, turn.requests)
-    if list ~= nil and type(list) ~= "table" then errors.misuse "tools: the function must return a list" end
-  end
-  return list and tools.set(list)
+  local option = requests.option(turn, "tools")
+  return option and tools.resolve(option, turn.session, turn.requests)
 end
 
 -- ---- how it ends -----------------------------------------------------------------
@@ -84,15 +82,24 @@ end
 
 -- ---- requests --------------------------------------------------------------------
 
+-- The call has a new exchange.
+local function attach(turn)
+  turn.exchange = turn.call.exchange
+  if turn.chunks then turn.exchange:chunks() end
+  turn.grow = turn.plan and turn.streaming and partial.new() or nil
+  turn.items = 0
+end
+
 -- Sends what is rendered; false: the turn failed.
 local function start_call(turn, parts, model)
   local session, opts = turn.session, turn.opts
-  local left = turn.stop_at and turn.stop_at - core.now()
-  if left and left <= 0 then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
+  if turn.stop_at and core.now() >= turn.stop_at then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
   turn.requests = turn.requests + 1
   local call, _, err = attempts.start(session._core, parts, {
     stream = turn.streaming, origin = session._origin, model = model, hooks = session._options.hooks,
-    log = session._options.log, wire_options = { timeouts = opts.timeouts, headers = opts.headers, deadline = left },
+    log = session._options.log, timeouts = opts.timeouts, headers = opts.headers, stop_at = turn.stop_at,
+    engine = session._engine, retries = (requests.option(turn, "retry") or NONE).max or M.RETRIES,
+    idempotency = requests.option(turn, "idempotency"),
   })
   if not call then return turn:_fail(err) end
   if turn.canceled or turn.over then -- in a hook
@@ -100,10 +107,8 @@ local function start_call(turn, parts, model)
     call:result()
     return stopped(turn) and false
   end
-  turn.call, turn.exchange = call, call.exchange
-  if turn.chunks then turn.exchange:chunks() end
-  turn.grow = turn.plan and turn.streaming and partial.new() or nil
-  turn.items = 0
+  turn.call = call
+  attach(turn)
   return true
 end
 
@@ -205,6 +210,13 @@ end
 
 -- The exchange has ended: what now? False: the turn is over.
 local function go_on(turn)
+  if turn.call:pause() then
+    if turn.call:again() then
+      attach(turn)
+      return true
+    end
+    if turn.over then return false end
+  end
   local reply, _, err = turn.call:result()
   turn.call = nil
   if err then
@@ -256,7 +268,8 @@ end
 function Turn:plain()
   local record = self.session._record
   if record and record.store.waits then return false end
-  return self.call ~= nil and not self.plan and not (self.tools and self.tools.runs)
+  if not self.call or self.call:pause() then return false end
+  return not self.plan and not (self.tools and self.tools.runs)
 end
 
 --- The next piece of the first choice's text; nil at the end. Waits.

@@ -210,6 +210,12 @@ function Exchange:cancel() end
 ---@param name string
 ---@return string|nil value of the final answer's header
 function Exchange:header(name) end
+--- Of one that has failed: whether another attempt is worth it.
+---@param attempts integer made so far, this one included
+---@param idempotent? boolean the server knows the attempts for one
+---@return number|nil seconds to wait; nil: no
+---@return number|nil asked seconds that the server asked for
+function Exchange:retry(attempts, idempotent) end
 function Exchange:close() end
 
 ---@class oaichat.core.Timer

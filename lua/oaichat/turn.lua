@@ -30,8 +30,8 @@ M.RETRIES = 2
 local Turn = {}
 Turn.__index = Turn
 
--- Most turns have none of these.
-local NONE = {}
+-- What most turns have none of; how one ends behind its deadline.
+local NONE, LATE = {}, { kind = "timeout", phase = "total" }
 
 -- An event that no exchange has.
 local function enqueue(turn, event)
@@ -93,7 +93,7 @@ end
 -- Sends what is rendered; false: the turn failed.
 local function start_call(turn, parts, model)
   local session, opts = turn.session, turn.opts
-  if turn.stop_at and core.now() >= turn.stop_at then return turn:_fail(errors.new { kind = "timeout", phase = "total" }) end
+  if turn.stop_at and core.now() >= turn.stop_at then return turn:_fail(errors.new(LATE)) end
   turn.requests = turn.requests + 1
   local call, _, err = attempts.start(session._core, parts, {
     stream = turn.streaming, origin = session._origin, model = model, hooks = session._options.hooks,
@@ -267,8 +267,7 @@ end
 --- What is next needs nobody's turn: the answer is the last, as it is.
 function Turn:plain()
   local record = self.session._record
-  if record and record.store.waits then return false end
-  if not self.call or self.call:pause() then return false end
+  if record and record.store.waits or not self.call or self.call:pause() then return false end
   return not self.plan and not (self.tools and self.tools.runs)
 end
 

@@ -177,6 +177,10 @@ POLLED_SPECS := $(filter-out spec/schema% spec/json% spec/history% spec/prompt% 
   spec/transcript% spec/config% spec/tokens% spec/window% spec/architecture% spec/rockspec% \
   spec/docs% spec/examples% spec/demo%,$(wildcard spec/*_spec.lua))
 
+.PHONY: polled-specs
+polled-specs:
+	@echo $(POLLED_SPECS)
+
 .PHONY: test-portable
 test-portable: ## The specs on the path without epoll and kqueue
 	@PORTABLE=1 QUICK=1 LUA='$(LUA)' sh scripts/test.sh specs $(or $(FILES),$(POLLED_SPECS))

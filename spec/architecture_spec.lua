@@ -13,12 +13,12 @@ local C_LEVELS = {
 }
 
 local LUA_LEVELS = {
-  core = 0, errors = 0, later = 0,
-  json = 1, options = 1,
+  core = 0, errors = 0, later = 0, tables = 0, settings = 0,
+  json = 1, options = 1, observe = 1,
   wait = 2, message = 2, reply = 2, partial = 2,
   prompt = 3, ["prompt/template"] = 1, ["prompt/render"] = 2,
   ["wire/chat"] = 3, ["loop/task"] = 1, ["loop/scheduler"] = 3,
-  ["loop/luv"] = 4, ["loop/cqueues"] = 4, ["loop/copas"] = 4, ["loop/tick"] = 4, ["loop/ngx"] = 4,
+  ["loop/luv"] = 4, ["loop/cqueues"] = 4, ["loop/copas"] = 4, ["loop/tick"] = 4, ["loop/ngx"] = 4, ["loop/reactor"] = 3,
   ["schema/value"] = 1.1, ["schema/refs"] = 1.1, ["schema/formats"] = 1.1, ["schema/run"] = 1.2,
   ["schema/shape"] = 1.2,
   ["schema/assertions"] = 1.3, ["schema/applicators"] = 1.4,
@@ -34,7 +34,7 @@ local LUA_LEVELS = {
   ["history/redact"] = 3, ["history/seal"] = 3.5, ["history/consent"] = 3.5, ["history/guard"] = 5,
   transcript = 3, ["transcript/check"] = 2.5, ["transcript/markdown"] = 2, config = 3, ["config/secret"] = 2.5,
   mcp = 7, ["mcp/caller"] = 6, ["mcp/link"] = 5, ["mcp/greet"] = 4, ["mcp/http"] = 4, ["mcp/stdio"] = 3,
-  ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/reactor"] = 3, ["mcp/rpc"] = 2,
+  ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/rpc"] = 2,
   testing = 7, ["testing/http"] = 6,
   init = 8,
 }

@@ -2,9 +2,9 @@
 
 local chat = require "oaichat"
 local config = require "oaichat.config"
+local settings = require "oaichat.settings"
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
-local options = require "oaichat.options"
 local secret = require "oaichat.config.secret"
 
 local CANARY = "xanthippe-4711-very-secret"
@@ -48,9 +48,6 @@ local function with(env, opts)
   if not ok then error(a, 0) end
   return a, b, c
 end
-
--- A value of each Lua type that no option takes.
-local NONE = coroutine.create(function() end)
 
 describe("config", function()
   before_each(function() os.getenv = fake end) -- luacheck: ignore
@@ -134,40 +131,9 @@ describe("config", function()
   end)
 
   describe("knows chat.new's options", function()
-    local function probe(name, value)
-      return select(2, pcall(chat.new, { [name] = value }))
-    end
-
-    local function both(known, into)
-      for name, rule in pairs(known) do
-        local function raised(check)
-          local _, why = pcall(check, into and { [into] = { [name] = NONE } } or { [name] = NONE })
-          return tostring(why):match "%S+: [%w ]+ expected, got thread" or tostring(why)
-        end
-        local theirs = raised(chat.new)
-        assert.equal(theirs, raised(function(opts) options.check(opts, config.KNOWN) end))
-        assert.truthy(theirs:find(name, 1, true) and theirs:find("got thread", 1, true), theirs)
-        if type(rule) == "table" then both(rule, name) end
-      end
-    end
-
-    it("each by its name and type", function()
-      both(config.KNOWN)
-      assert.truthy(tostring(probe("modle", 1)):find "unknown option")
-    end)
-
-    it("and all of them", function()
-      local source = assert(io.open "lua/oaichat/session.lua"):read "*a"
-      local function block(name)
-        return assert(source:match("\nlocal " .. name .. " = (%b{})"), name)
-      end
-      local text = ("local TIMEOUTS, HOOKS = %s, %s return %s"):format(block "TIMEOUTS", block "HOOKS", block "NEW")
-      assert.same(assert((loadstring or load)(text))(), config.KNOWN)
-    end)
-
-    it("and the environment's are among them", function()
+    it("and what the environment can say is among them", function()
       for _, entry in ipairs(config.ENVIRONMENT) do
-        local rule = config.KNOWN
+        local rule = settings.NEW
         for part in entry[2]:gmatch "[^.]+" do rule = rule[part] end
         assert.truthy(rule:find(entry[3] or "string", 1, true), entry[1])
       end

@@ -79,7 +79,7 @@ describe("a session with a context window", function()
     server = script.serve(setmetatable({}, { __index = function(_, n)
       return function(_, response, body)
         local last = body.messages[#body.messages].content
-        local text = "answer" .. n .. " " .. LONG
+        local text = chat.json.encode { text = "answer" .. n .. " " .. LONG }
         if last:find "^Summarise" then
           asked = body
           text = "They greeted each other."
@@ -89,11 +89,13 @@ describe("a session with a context window", function()
     end }))
     local store = chat.history.memory {}
     local session = play.session(server, {
+      schema = chat.schema.object { text = chat.schema.string() }, -- of answers, not of a summary
       history = store, id = "x", context = { max_tokens = 2000, reserve = 500, strategy = "summarise" },
     })
     for i = 1, 5 do assert(session:send(("input%d %s"):format(i, LONG))) end
     assert.is_table(asked)
     assert.is_nil(asked.tools)
+    assert.is_nil(asked.response_format)
     local sent = server.bodies[#server.bodies].messages
     assert.matches("They greeted each other", sent[1].content)
     assert.is_true(#session:messages() < 10)

@@ -1,4 +1,4 @@
--- The README and docs/TOOLS.md: every Lua block in them runs as it stands, against
+-- The README and the pages of docs/: every Lua block in them runs as it stands, against
 -- the offline bot; a block that begins with "```lua (" needs what it names there and
 -- is not run. Knows the documents, the examples and the interpreter that runs the
 -- specs; each block runs in a process of its own (spec/support/offline.lua).
@@ -83,16 +83,16 @@ describe("the README", function()
   it("names files that exist", function() names_files "README.md" end)
 end)
 
-describe("docs/TOOLS.md", function()
-  for _, block in ipairs(blocks_of "docs/TOOLS.md") do
-    it(("runs as it stands: the block at line %d"):format(block.at), function() runs(block) end)
-  end
+-- What their blocks need of each other, or of the machine, is said in their first line.
+for _, path in ipairs { "docs/TOOLS.md", "docs/HISTORY.md", "docs/OPTIONS.md", "docs/ERRORS.md" } do
+  describe(path, function()
+    for _, block in ipairs(blocks_of(path)) do
+      it(("runs as it stands: the block at line %d"):format(block.at), function() runs(block) end)
+    end
 
-  it("names files that exist, as docs/OPTIONS.md does", function()
-    names_files "docs/TOOLS.md"
-    names_files "docs/OPTIONS.md"
+    it("names files that exist", function() names_files(path) end)
   end)
-end)
+end
 
 describe("the examples", function()
   for _, name in ipairs { "hello", "stream", "errors", "image", "prompt" } do

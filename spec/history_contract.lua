@@ -354,6 +354,18 @@ return function(make, busted)
       assert.same(meta, store:load("a").meta)
     end)
 
+    it("is refused where it is not JSON, and nothing changes", function()
+      local loop = {}
+      loop.loop = loop
+      for _, value in ipairs { 0 / 0, print, "\255", loop } do
+        local ok, text, err = store:append("a", 0, { user "x" }, { fine = 1, bad = value })
+        assert.is_nil(ok)
+        assert.equal("invalid_request", err.kind, text)
+        assert.truthy(text:find("meta", 1, true))
+        assert.is_nil(store:load "a")
+      end
+    end)
+
     it("is an empty table where none was given", function()
       assert(store:append("a", 0, { user "x" }))
       assert.same({}, store:load("a").meta)

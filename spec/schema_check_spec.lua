@@ -116,6 +116,13 @@ describe("a validator's values", function()
     assert.is_nil(check('{"maxLength":1}', '"🐲é"'))
   end)
 
+  it("of another kind are not what a keyword is for", function()
+    assert.is_true(check('{"minItems":2,"uniqueItems":false}', '"x"'))
+    assert.is_true(check('{"pattern":"^a","format":"nobody knows"}', "5"))
+    assert.is_true(check('{"minLength":2,"required":["a"],"minimum":7,"items":false}', "true"))
+    assert.is_nil((check('{"pattern":"^a","format":"nobody knows"}', '"b"')))
+  end)
+
   it("are multiples by their decimal texts, without a double's noise", function()
     assert.is_true(check('{"multipleOf":0.1}', "0.3"))
     assert.is_true(check('{"multipleOf":0.01}', "19.99"))

@@ -1,9 +1,10 @@
 /* bpe_guess: how many tokens a word takes where there are no ranks: a line
  * through what words of a script and length take in translations of programs'
  * messages (gettext catalogues of 38 languages) and in C and Lua code, rounded
- * up for scripts whose rare characters take more. English and code come out
- * within 3 %, most large languages within 20 %; scraps and rare scripts do not.
- */
+ * up for scripts whose rare characters take more. C, Lua and English about
+ * them come out within 3 % (tokens_spec), licences 6 % too high. In translated
+ * manual pages 18 of 19 languages are within 20 % for o200k_base, but 11 for
+ * cl100k_base, and a small language in Latin letters comes out at half. */
 #include "bpe_internal.h"
 
 /* In 1/64 of a token: a word, and each character of it. */

@@ -245,13 +245,12 @@ static void set_options(oai_conn *c, const oai_conn_options *o,
                         double seconds) {
   CURL *h = c->easy;
   curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L);
-  oai_easy_basics(h, seconds);
+  oai_easy_basics(h, seconds, o->ca_file);
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->errors);
   curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(h, CURLOPT_PROXY, o->proxy ? o->proxy : "");
   curl_easy_setopt(h, CURLOPT_NOPROXY, o->proxy ? "" : "*");
   curl_easy_setopt(h, CURLOPT_SSL_ENABLE_ALPN, 0L);
-  oai_easy_trust(h, o->ca_file);
 }
 
 static bool start(oai_conn *c, double seconds) {

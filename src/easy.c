@@ -12,7 +12,20 @@ static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype what) {
   return CURL_SOCKOPT_OK;
 }
 
-void oai_easy_basics(CURL *h, double ours) {
+static void set_trust(CURL *h, const char *ca_file,
+                      const curl_version_info_data *v) {
+  if (ca_file) curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
+#if LIBCURL_VERSION_NUM >= 0x074600 /* 7.70: the struct has cainfo */
+  /* hashing a CApath holds every new connection up for 20 ms */
+  if (ca_file || (v->age >= CURLVERSION_SEVENTH && v->cainfo))
+    curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
+#else
+  (void)v;
+#endif
+}
+
+void oai_easy_basics(CURL *h, double ours, const char *ca_file) {
+  const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
   curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
   curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -22,21 +35,18 @@ void oai_easy_basics(CURL *h, double ours) {
   curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   /* also for http://: a proxy gets no request, so it gets no key */
   curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075500
+  if (v->version_num >= 0x075500)
+    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  curl_easy_setopt(h, CURLOPT_PROTOCOLS,
+                   (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
 #if LIBCURL_VERSION_NUM >= 0x075700
   /* a cancel in name resolution must not wait for the resolver's thread */
-  if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x075700)
-    curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
+  if (v->version_num >= 0x075700) curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
 #endif
-}
-
-void oai_easy_trust(CURL *h, const char *ca_file) {
-  if (ca_file) curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
-#if LIBCURL_VERSION_NUM >= 0x074600 /* 7.70: the struct has cainfo */
-  const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
-  /* hashing a CApath holds every new connection up for 20 ms */
-  if (ca_file || (v->age >= CURLVERSION_SEVENTH && v->cainfo))
-    curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
-#endif
+  set_trust(h, ca_file, v);
 }
 
 const char *oai_easy_code(CURLcode result) {

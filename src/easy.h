@@ -5,11 +5,10 @@
 
 #include <curl/curl.h>
 
-/* No signals, sockets closed on exec, keep-alive, a cancel that waits for no
- * resolver. `ours` is the deadline of who calls; libcurl's comes after it. */
-void oai_easy_basics(CURL *easy, double ours);
-/* The CA file, or libcurl's own with its directory left out. */
-void oai_easy_trust(CURL *easy, const char *ca_file);
+/* HTTP(S) alone, no signals, sockets closed on exec, keep-alive, a cancel that
+ * waits for no resolver; the CA file, or libcurl's own with its directory left
+ * out. `ours` is the deadline of who calls; libcurl's comes after it. */
+void oai_easy_basics(CURL *easy, double ours, const char *ca_file);
 /* Of a connection that did not come about: dns, proxy, tls, connect,
  * connection_closed, connection_reset. */
 const char *oai_easy_code(CURLcode result);

@@ -294,7 +294,7 @@ static void set_route(const oai_endpoint *e, CURL *h) {
 
 static void set_options(oai_exchange *x, CURL *h) {
   curl_easy_setopt(h, CURLOPT_URL, x->url);
-  oai_easy_basics(h, x->timeouts.connect);
+  oai_easy_basics(h, x->timeouts.connect, x->endpoint->ca_file);
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->errors);
   curl_easy_setopt(h, CURLOPT_USERAGENT, "oaichat/0.1");
   curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
@@ -307,14 +307,6 @@ static void set_options(oai_exchange *x, CURL *h) {
    * end is the only proof */
   if (!x->stream && !x->wire->raw)
     curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
-#if LIBCURL_VERSION_NUM >= 0x075500
-  if (curl_version_info(CURLVERSION_NOW)->version_num >= 0x075500)
-    curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-  curl_easy_setopt(h, CURLOPT_PROTOCOLS,
-                   (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
-#endif
-  oai_easy_trust(h, x->endpoint->ca_file);
   set_route(x->endpoint, h);
 }
 

@@ -1,6 +1,8 @@
 /* file: see file.h. What is the same on every platform is at the end. */
 #include "file.h"
 
+#include "pollset.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,20 +238,14 @@ int oai_file_sync(oai_file *f) {
   return sync_fd(f->fd);
 }
 
-static double monotonic(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 int oai_file_lock(oai_file *f, bool exclusive, double seconds) {
-  double end = monotonic() + seconds;
+  double end = oai_now() + seconds;
   long pause = 20000; /* nanoseconds */
   for (;;) {
     if (flock(f->fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return 0;
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) return errno;
-    if (monotonic() >= end) return EWOULDBLOCK;
+    if (oai_now() >= end) return EWOULDBLOCK;
     struct timespec t = {0, pause};
     nanosleep(&t, NULL);
     if (pause < 500000) pause += pause / 2;

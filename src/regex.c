@@ -47,7 +47,6 @@ bool oai_regex_is_word(int32_t c) {
 /* One place in the text: what stands before and after it, -1 at the ends. */
 typedef struct place {
   int32_t before, after;
-  bool first;
 } place;
 
 static bool holds(oai_regex_op op, const place *at) {
@@ -118,15 +117,15 @@ oai_regex_answer oai_regex_test(oai_regex *re, const char *text, size_t n,
                                 size_t *steps) {
   const unsigned char *p = (const unsigned char *)text, *end = p + n;
   bool anchored = re->code[0].op == OAI_RE_BEGIN;
-  place at = {-1, -1, true};
+  place at = {-1, -1};
   size_t now = 0;
-  for (;; at.first = false) {
+  for (;;) {
     at.after = p < end ? oai_regex_decode(&p, end) : -1;
     next_place(re);
     walk w = {0, 1, false};
     for (size_t i = 0; i < now && !w.matched; i++)
       follow(re, re->now[i], &at, &w);
-    if (!w.matched && (at.first || !anchored)) follow(re, 0, &at, &w);
+    if (!w.matched && (at.before < 0 || !anchored)) follow(re, 0, &at, &w);
     if (w.matched) return OAI_REGEX_YES;
     if (at.after < 0 || (anchored && !w.next)) return OAI_REGEX_NO;
     if (w.steps > *steps) {

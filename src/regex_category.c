@@ -4,7 +4,13 @@
 
 #include <string.h>
 
-enum { TURNS = 30, NCATEGORIES = 30, ANY = -1, ASCII = -2, ASSIGNED = -3 };
+enum {
+  TURNS = OAI_UNICODE_TURNS,
+  NCATEGORIES = 30,
+  ANY = -1,
+  ASCII = -2,
+  ASSIGNED = -3
+};
 
 static const char *const categories[NCATEGORIES][2] = {
     {"Lu", "Uppercase_Letter"},

@@ -58,8 +58,9 @@ void oai_set_free(oai_set *s);
 bool oai_set_add_escape(oai_set *s, int letter);
 
 /* All code points in runs: a run is its length * 32 + the number of its
- * category in regex_category.c; 30 stands for Lu and Ll in turn, as in most of
- * Latin and Cyrillic. */
+ * category in regex_category.c, or OAI_UNICODE_TURNS for Lu and Ll in turn, as
+ * in most of Latin and Cyrillic. */
+enum { OAI_UNICODE_TURNS = 30 };
 extern const uint32_t oai_unicode_runs[];
 extern const size_t oai_unicode_nruns;
 /* The mask of a general category by its short or long name, or of Any, ASCII,

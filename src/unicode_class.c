@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 256, PAGES_MAX = 256, TURNS = 30, LU = 0, LL = 1 };
+enum { PAGE = 256, PAGES_MAX = 256, TURNS = OAI_UNICODE_TURNS, LU = 0, LL = 1 };
 
 /* By the numbers of regex_category.c; what is behind them has no class. */
 static const uint8_t of_category[] = {
@@ -72,32 +72,15 @@ void oai_classes_free(oai_classes *c) {
   c->npages = 0;
 }
 
-/* The length of the well-formed sequence at p (Unicode 3.9, table 3-7), 1 where
- * there is none; *code is its code point. */
-static size_t decode(const unsigned char *p, size_t n, uint32_t *code) {
-  size_t need = p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
-  if (!need || p[0] > 0xF4 || n < need) return 1;
-  uint32_t value = p[0] & (0xFFu >> (need + 1));
-  for (size_t i = 1; i < need; i++) {
-    if ((p[i] & 0xC0) != 0x80) return 1;
-    value = value << 6 | (p[i] & 0x3F);
-  }
-  bool surrogate = value >= 0xD800 && value <= 0xDFFF;
-  if (surrogate || value > 0x10FFFF || (need == 3 && value < 0x800) ||
-      (need == 4 && value < 0x10000))
-    return 1;
-  *code = value;
-  return need;
-}
-
 unsigned oai_class_at(const oai_classes *c, const unsigned char *p,
                       const unsigned char *end, size_t *length) {
   *length = 0;
   if (p >= end) return OAI_CLASS_END;
   *length = 1;
   if (*p < 0x80) return c->pages[c->page[0] * PAGE + *p];
-  uint32_t code = 0;
-  *length = decode(p, (size_t)(end - p), &code);
-  if (*length == 1) return 0;
+  const unsigned char *behind = p;
+  int32_t code = oai_regex_decode(&behind, end);
+  *length = (size_t)(behind - p);
+  if (*length == 1) return 0; /* no UTF-8 */
   return c->pages[c->page[code / PAGE] * PAGE + code % PAGE];
 }

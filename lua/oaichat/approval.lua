@@ -4,6 +4,7 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -48,18 +49,12 @@ function M.waiting(messages)
   return out
 end
 
-local function copy(t)
-  local out = {}
-  for name, value in pairs(t) do out[name] = value end
-  return out
-end
-
 -- Messages of a history never change (their encodings are kept by their table), so
 -- a decision makes a new one.
 local function changed(message, id, fields)
-  local out = copy(message)
-  out.meta = copy(message.meta)
-  out.meta.calls = copy(message.meta.calls)
+  local out = tables.merged(message)
+  out.meta = tables.merged(message.meta)
+  out.meta.calls = tables.merged(message.meta.calls)
   for i, kept in ipairs(out.meta.calls) do
     if kept.id == id then
       out.meta.calls[i] = { id = id, hash = kept.hash, state = fields.state, reason = fields.reason }

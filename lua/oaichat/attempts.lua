@@ -5,7 +5,9 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local observe = require "oaichat.observe"
 local reply = require "oaichat.reply"
+local tables = require "oaichat.tables"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -14,12 +16,8 @@ local Call = {}
 Call.__index = Call
 
 local function notify(call, hook, fields)
-  local hooks, log = call.hooks, call.log
-  if hooks and hooks[hook] then
-    local ok, why = pcall(hooks[hook], fields)
-    if not ok and log then pcall(log, "error", "hook", { hook = hook, error = tostring(why) }) end
-  end
-  if log then pcall(log, "debug", hook, fields) end
+  if call.hooks then observe.call(call.log, "hook", call.hooks[hook], fields) end
+  observe.tell(call.log, "debug", hook, fields)
 end
 
 -- Go's duration grammar as the API uses it: "6m0s", "1m30.951s", "20ms", "1s".
@@ -72,9 +70,7 @@ end
 -- The server may know the attempts for one: by a key that is the same in all.
 local function headers_of(options)
   if not options.idempotency then return options.headers end
-  local out = { ["Idempotency-Key"] = "oaichat-" .. core.random(16) }
-  for name, value in pairs(options.headers or {}) do out[name] = value end
-  return out
+  return tables.merged({ ["Idempotency-Key"] = "oaichat-" .. core.random(16) }, options.headers)
 end
 
 local function tell_start(call)

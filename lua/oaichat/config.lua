@@ -12,33 +12,11 @@ local errors = require "oaichat.errors"
 local json = require "oaichat.json"
 local options = require "oaichat.options"
 local secret = require "oaichat.config.secret"
+local settings = require "oaichat.settings"
 
 local M = {}
 
 local FILE_BYTES = 1024 * 1024
-
-local TIMEOUTS = {
-  connect = "number", first_byte = "number", first_content = "number", content_idle = "number", attempt = "number",
-}
-
---- What chat.new takes (lua/oaichat/session.lua; a spec holds them together).
-M.KNOWN = {
-  model = "string", system = "string", params = "table", messages = "table",
-  base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
-  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
-  limits = {
-    event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
-    depth = "number",
-  },
-  keep_partial = "boolean", schema = "table", repairs = "number",
-  tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
-  max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
-  ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
-  resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
-  log = "function",
-  hooks = { request = "function", attempt = "function", first_content = "function", done = "function" },
-  history = "table|string", id = "string", context = "table",
-}
 
 --- What the environment can say. OAICHAT_PROFILE names the profile.
 M.ENVIRONMENT = {
@@ -120,13 +98,13 @@ end
 -- its own the text names no place in it.)
 local function wrong_option(layer, where)
   local check = coroutine.create(options.check)
-  local ok, why = coroutine.resume(check, shape(layer), M.KNOWN, where)
+  local ok, why = coroutine.resume(check, shape(layer), settings.NEW, where)
   return not ok and tostring(why) or nil
 end
 
 local function wrong_layer(layer, where)
   for name, value in pairs(layer) do
-    local rule = M.KNOWN[name]
+    local rule = settings.NEW[name]
     if rule == "function" or name == "engine" or name == "hooks" then
       return ("%s%s can be given in code only"):format(where, name)
     end
@@ -285,7 +263,7 @@ function M.load(opts)
     local wrong = secret.MAY_BE[name] and secret.wrong(value, name)
     if wrong then errors.misuse(wrong) end
   end
-  options.check(shape(code, true), M.KNOWN)
+  options.check(shape(code, true), settings.NEW)
   local env, wrong = {}, nil
   if opts.env ~= false then env, wrong = environment() end
   if not env then return fail(wrong) end

@@ -3,7 +3,9 @@
 -- request stays in the history.
 
 local errors = require "oaichat.errors"
+local observe = require "oaichat.observe"
 local options = require "oaichat.options"
+local tables = require "oaichat.tables"
 local tokens = require "oaichat.tokens"
 local window = require "oaichat.window"
 
@@ -74,7 +76,7 @@ local function warn(context, tokens_used, log)
     context._warned = false
   elseif not context._warned then
     context._warned = true
-    if log then pcall(log, "warn", "context", { tokens = tokens_used, max = context._max, share = share }) end
+    observe.tell(log, "warn", "context", { tokens = tokens_used, max = context._max, share = share })
   end
 end
 
@@ -106,9 +108,10 @@ end
 -- Asks the model for a summary, beside the conversation.
 local function summarise(context, session, messages)
   local writer = session:fork()
-  writer._messages, writer._context = {}, nil
-  for i, one in ipairs(messages) do writer._messages[i] = one end
-  local reply, why, err = writer:send(context._prompt, { tools = {}, schema = nil })
+  writer._messages, writer._context = tables.add({}, messages), nil
+  writer._options = tables.merged(writer._options)
+  writer._options.schema = nil -- a summary is words
+  local reply, why, err = writer:send(context._prompt, { tools = {} })
   if not reply then return nil, why, err end
   return reply.text
 end

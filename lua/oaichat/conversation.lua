@@ -6,18 +6,15 @@ local approval = require "oaichat.approval"
 local errors = require "oaichat.errors"
 local later = require "oaichat.later"
 local message = require "oaichat.message"
+local observe = require "oaichat.observe"
 local records = require "oaichat.record"
+local tables = require "oaichat.tables"
 local wait = require "oaichat.wait"
 
 local contexts = later "oaichat.context"
 local transcripts = later "oaichat.transcript"
 
 local M = {}
-
-local function add(list, items)
-  for _, item in ipairs(items) do list[#list + 1] = item end
-  return list
-end
 
 -- Puts a new list in the place of the history: in the store first, so that a failure
 -- changes nothing.
@@ -42,7 +39,7 @@ end
 function M:append(input)
   local own = message.from_input(input)
   self:_interrupt()
-  local list, notes = message.mend(add(add({}, self._messages), own))
+  local list, notes = message.mend(tables.add(tables.add({}, self._messages), own))
   if notes then self:_tell_mended(notes) end
   if notes or self._record and self._record.unsaved then return put(self, list) end
   if self._record then
@@ -104,11 +101,10 @@ end
 --- @param id string|nil under which the same store keeps it; nil: it is not stored
 --- @return oaichat.Session|nil twin, string|nil message, oaichat.Error|nil err of the store
 function M:fork(id)
-  local twin = {}
-  for name, value in pairs(self) do twin[name] = value end
+  local twin = tables.merged(self)
   twin._stream, twin._sending, twin._turn, twin._record, twin.id = nil, nil, nil, nil, nil
   -- messages never change, so that both may hold them (and their encodings)
-  twin._messages = add({}, self._messages)
+  twin._messages = tables.add({}, self._messages)
   setmetatable(twin, getmetatable(self))
   if id ~= nil then
     if not self._record then errors.misuse("fork: this session has no history to keep it in") end
@@ -127,13 +123,17 @@ function M:fork(id)
 end
 
 --- Reads the conversation anew: after a conflict, or when another process wrote to it.
+--- What an earlier write failed to keep is written first; behind a conflict it is lost.
 --- @return oaichat.Session|nil self, string|nil message, oaichat.Error|nil err of the store
 function M:reload()
   if not self._record then errors.misuse("reload: this session has no history") end
   self:_interrupt()
-  local ok, why, failure = self._record:settle()
-  if not ok then return nil, why, failure end
-  local record, stored, err = records.open(self._record.store, self.id, self._engine)
+  local record = self._record
+  local ok, why, err = record:settle()
+  if ok and record.unsaved then ok, why, err = record:replace(self._messages) end
+  if not ok and err.kind ~= "conflict" then return nil, why, err end
+  local stored
+  record, stored, err = records.open(record.store, self.id, self._engine)
   if not record then return nil, stored, err end
   self._record = record
   self:_take(stored)
@@ -153,9 +153,8 @@ end
 
 -- What was mended is told, never silent: in session.mended and in the log.
 function M:_tell_mended(notes)
-  self.mended = add(add({}, self.mended or {}), notes)
-  local log = self._options.log
-  if log then pcall(log, "warn", "mended", { notes = notes }) end
+  self.mended = tables.add(tables.add({}, self.mended or {}), notes)
+  observe.tell(self._options.log, "warn", "mended", { notes = notes })
 end
 
 --- Facts about the conversation, kept beside it: user, title, …; json.null removes one.
@@ -184,7 +183,7 @@ local function with_alternative(session, at)
   local old = tail(session._messages, at)
   local kept = {}
   for i, one in ipairs(old) do
-    if one.meta and one.meta.alternatives then add(kept, one.meta.alternatives) end
+    if one.meta and one.meta.alternatives then tables.add(kept, one.meta.alternatives) end
     old[i] = message.without_alternatives(one)
   end
   if old[1] then kept[#kept + 1] = { messages = old } end
@@ -203,7 +202,7 @@ local function again(session, at, input, opts)
     if not ok then error(reply, 0) end
     return nil, why, err
   end
-  local list = add({}, session._messages)
+  local list = tables.add({}, session._messages)
   list[at] = message.with_alternatives(list[at], kept)
   put(session, list)
   return reply
@@ -265,7 +264,7 @@ function M:choose(n)
   local old = tail(self._messages, at)
   old[1] = message.without_alternatives(old[1])
   kept[#kept + 1] = { messages = old }
-  local list = add(head(self._messages, at - 1), others[n].messages)
+  local list = tables.add(head(self._messages, at - 1), others[n].messages)
   list[at] = message.with_alternatives(list[at], kept)
   return put(self, list)
 end
@@ -328,7 +327,7 @@ end
 
 local function decide(session, id, fields, hash)
   session:_interrupt()
-  local list = add({}, session._messages)
+  local list = tables.add({}, session._messages)
   local ok, why, err = approval.decide(list, id, fields, hash)
   if ok then ok, why, err = put(session, list) end
   if not ok then return nil, why, err end

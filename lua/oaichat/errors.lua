@@ -140,6 +140,14 @@ function M.misuse(text)
   error(text, frame and level or 0)
 end
 
+--- What a value says, also where its metamethod raises or says no string.
+--- @param value any
+--- @return string
+function M.text(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or "(" .. type(value) .. ")"
+end
+
 --- @return boolean
 function M.is(value)
   return getmetatable(value) == Error

@@ -107,10 +107,7 @@ end
 --- @param opts table
 --- @return oaichat.Service
 function M.service(opts)
-  local own = {}
-  for name, value in pairs(opts) do own[name] = value end
-  own.open = own.open or M.new
-  return require "oaichat.service".new(own)
+  return require "oaichat.service".new(opts, M.new)
 end
 
 M.json = require "oaichat.json"

@@ -5,6 +5,7 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -171,8 +172,7 @@ function Mender:calls(message)
   end
   self.open, self.answered, self.parked = calls, {}, message
   if #calls == #message.tool_calls then return message end
-  local own = {}
-  for name, value in pairs(message) do own[name] = value end
+  local own = tables.merged(message)
   own.tool_calls = calls
   return own
 end
@@ -205,8 +205,7 @@ end
 --- @param fields table
 --- @return table
 function M.merge(base, fields)
-  local out = {}
-  for name, value in pairs(base) do out[name] = value end
+  local out = tables.merged(base)
   for name, value in pairs(fields) do
     if value == core.json_null then out[name] = nil else out[name] = M.copy(value) end
   end
@@ -215,11 +214,10 @@ end
 
 -- Messages of a history never change: another meta makes another message.
 local function with_meta(message, name, value)
-  local out, meta = {}, {}
-  for key, old in pairs(message) do out[key] = old end
-  for key, old in pairs(message.meta or {}) do meta[key] = old end
-  meta[name] = value
-  out.meta = next(meta) ~= nil and meta or nil
+  local out = tables.merged(message)
+  out.meta = tables.merged(message.meta)
+  out.meta[name] = value
+  if next(out.meta) == nil then out.meta = nil end
   return out
 end
 

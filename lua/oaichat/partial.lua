@@ -196,14 +196,15 @@ local function read_word(self, text, pos)
   return pos
 end
 
-local function skip(text, pos)
-  return text:find("[^ \t\r\n]", pos)
+-- A reader of the next byte that is no white space.
+local function reads_byte(reader)
+  return function(self, text, pos)
+    local at = text:find("[^ \t\r\n]", pos)
+    return at and reader(self, text, at, text:sub(at, at))
+  end
 end
 
-function read_value(self, text, pos)
-  local at = skip(text, pos)
-  if not at then return nil end
-  local char = text:sub(at, at)
+read_value = reads_byte(function(self, text, at, char)
   if char == '"' then return begin_string(self, at, false) end
   if char == "{" or char == "[" then return open(self, at, char == "[") end
   if char:find "[0-9-]" then
@@ -215,51 +216,36 @@ function read_value(self, text, pos)
     return at
   end
   return unexpected(self, text, at)
-end
+end)
 
-function read_first_value(self, text, pos)
-  local at = skip(text, pos)
-  if not at then return nil end
-  if text:sub(at, at) == "]" then return close(self, at) end
-  return read_value(self, text, at)
-end
+read_first_value = reads_byte(function(self, text, at, char)
+  return char == "]" and close(self, at) or read_value(self, text, at)
+end)
 
-function read_key(self, text, pos)
-  local at = skip(text, pos)
-  if not at then return nil end
-  if text:sub(at, at) == '"' then return begin_string(self, at, true) end
+read_key = reads_byte(function(self, text, at, char)
+  if char == '"' then return begin_string(self, at, true) end
   return unexpected(self, text, at)
-end
+end)
 
-function read_first_key(self, text, pos)
-  local at = skip(text, pos)
-  if not at then return nil end
-  if text:sub(at, at) == "}" then return close(self, at) end
-  return read_key(self, text, at)
-end
+read_first_key = reads_byte(function(self, text, at, char)
+  return char == "}" and close(self, at) or read_key(self, text, at)
+end)
 
-function read_colon(self, text, pos)
-  local at = skip(text, pos)
-  if not at then return nil end
-  if text:sub(at, at) ~= ":" then return unexpected(self, text, at) end
+read_colon = reads_byte(function(self, text, at, char)
+  if char ~= ":" then return unexpected(self, text, at) end
   self._read = read_value
   return at + 1
-end
+end)
 
-function read_next(self, text, pos)
-  local at = skip(text, pos)
-  if not at then return nil end
-  local char, array = text:sub(at, at), self._stack[self._depth].array
+read_next = reads_byte(function(self, text, at, char)
+  local array = self._stack[self._depth].array
   if char == (array and "]" or "}") then return close(self, at) end
   if char ~= "," then return unexpected(self, text, at) end
   self._read = array and read_value or read_key
   return at + 1
-end
+end)
 
-function read_end(self, text, pos)
-  local at = skip(text, pos)
-  if at then unexpected(self, text, at) end
-end
+read_end = reads_byte(unexpected)
 
 --- Makes a reader.
 --- @param opts { depth: integer, bytes: integer }|nil open containers and bytes at

@@ -320,7 +320,7 @@ Validator.__name = "oaichat.Validator"
 --- Checks a value as oaichat.json decodes it; plain tables too (an empty one without
 --- json.array's mark is an object). Integers that json.decode gives as decimal text
 --- are numbers where the schema wants a number and no string, and are compared as
---- doubles. At most 1000 schemas deep and 5e6 steps of work.
+--- doubles. At most 1000 schemas deep and 2e6 steps of work (schema.run).
 --- @return true|nil ok
 --- @return string|nil message every error with its place, at most 10
 --- @return oaichat.Error|nil err kind "validation"; path (JSON pointer), value (cut), keyword, schema_path of

@@ -6,15 +6,15 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
+local tables = require "oaichat.tables"
 local task = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
 local M = {}
 
 local NEW = {
-  history = "table", session = "table|function", open = "function", max_sessions = "number", idle = "number",
-  per_minute = "number", queue = "number", lock_seconds = "number", lock_wait = "number", log = "function",
-  engine = "table",
+  history = "table", session = "table|function", max_sessions = "number", idle = "number",
+  per_minute = "number", queue = "number", lock_seconds = "number", lock_wait = "number", engine = "table",
 }
 
 --- @class oaichat.Service
@@ -23,16 +23,17 @@ Service.__index = Service
 Service.__name = "oaichat.Service"
 
 --- Makes a service.
---- @param opts table history: a store; session: options of chat.new, or function(user_id) that gives them; open:
----   chat.new (set by chat.service); max_sessions (1000) and idle (600 s) bound what is kept in memory; per_minute:
+--- @param opts table history: a store; session: options of chat.new, or function(user_id) that gives them;
+---   max_sessions (1000) and idle (600 s) bound what is kept in memory; per_minute:
 ---   messages a user may send in any 60 s; queue (8): messages of a user that may wait; lock_seconds (120): how long
----   a replica that died may hold a user; lock_wait (30 s): how long to wait for one; log
+---   a replica that died may hold a user; lock_wait (30 s): how long to wait for one
+--- @param open fun(opts: table): oaichat.Session|nil, string|nil, oaichat.Error|nil chat.new
 --- @return oaichat.Service
-function M.new(opts)
+function M.new(opts, open)
   options.check(opts, NEW)
   if not opts.history then errors.misuse "service: history is missing" end
   return setmetatable({
-    _store = opts.history, _options = opts.session or {}, _open = opts.open, _log = opts.log,
+    _store = opts.history, _options = opts.session or {}, _open = open,
     _engine = opts.engine or scheduler.default(),
     _max = opts.max_sessions or 1000, _idle = opts.idle or 600, _per_minute = opts.per_minute, _queue = opts.queue or 8,
     _lock_seconds = opts.lock_seconds or 120, _lock_wait = opts.lock_wait or 30,
@@ -175,8 +176,7 @@ end
 local function options_for(service, user)
   local given = service._options
   if type(given) == "function" then given = given(user.id) end
-  local out = {}
-  for name, value in pairs(given) do out[name] = value end
+  local out = tables.merged(given)
   out.history, out.id, out.engine = service._store, M.conversation_id(user.id), service._engine
   return out
 end
@@ -225,13 +225,9 @@ end
 
 local function marked(opts)
   if opts ~= nil and type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
-  local out = {}
-  for name, value in pairs(opts or {}) do out[name] = value end
-  local meta = {}
-  for name, value in pairs(out.meta or {}) do meta[name] = value end
-  meta.reply_id = core.random(12)
-  out.meta = meta
-  return out, meta.reply_id
+  local out = tables.merged(opts)
+  out.meta = tables.merged(out.meta, { reply_id = core.random(12) })
+  return out, out.meta.reply_id
 end
 
 -- ---- what a host calls -------------------------------------------------------------

@@ -12,45 +12,16 @@ local options = require "oaichat.options"
 local records = require "oaichat.record"
 local schema = later "oaichat.schema"
 local scheduler = require "oaichat.loop.scheduler"
+local settings = require "oaichat.settings"
+local stores = later "oaichat.history"
 local stream = require "oaichat.stream"
+local tables = require "oaichat.tables"
 local task = require "oaichat.loop.task"
 local tools = later "oaichat.tools"
 local turn = require "oaichat.turn"
 local wait = require "oaichat.wait"
 
 local M = {}
-
-local TIMEOUTS = {
-  connect = "number", first_byte = "number", first_content = "number", content_idle = "number", attempt = "number",
-}
-
-local HOOKS = { request = "function", attempt = "function", first_content = "function", done = "function" }
-
---- What chat.new takes.
-local NEW = {
-  model = "string", system = "string", params = "table", messages = "table",
-  base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
-  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
-  limits = {
-    event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
-    depth = "number",
-  },
-  keep_partial = "boolean", schema = "table", repairs = "number",
-  tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
-  max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
-  ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
-  resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
-  log = "function", hooks = HOOKS, history = "table|string", id = "string", context = "table",
-}
-
---- What session:send and session:stream take.
-local SEND = {
-  model = "string", params = "table", schema = "table", repairs = "number",
-  tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
-  max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
-  timeouts = TIMEOUTS, deadline = "number", headers = "table", keep_partial = "boolean", retry = { max = "number" },
-  idempotency = "boolean", on_event = "function", on_done = "function", meta = "table",
-}
 
 -- What the C core gets of chat.new's options, as it is.
 local CORE = {
@@ -102,7 +73,7 @@ end
 local function remember(session, store, id)
   if type(store) == "string" then
     local why, err
-    store, why, err = require "oaichat.history".file { path = store }
+    store, why, err = stores.file { path = store }
     if not store then return nil, why, err end
   end
   session.id = id or core.random(16)
@@ -136,7 +107,7 @@ end
 function M.new(opts, wire)
   opts = opts or {}
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
-  options.check(opts, NEW)
+  options.check(opts, settings.NEW)
   if opts.api_key == true then errors.misuse("api_key: string or false expected") end
   check_params(opts.params, wire)
   local wrong = bad_value(opts)
@@ -198,7 +169,7 @@ local function begin(session, input, opts, streaming, manual)
   -- send(prompt:render(values)) of a prompt that could not be rendered
   if input == nil and type(opts) == "string" then errors.misuse(opts) end
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
-  options.check(opts, SEND)
+  options.check(opts, settings.SEND)
   if not streaming and (opts.on_event or opts.on_done) then errors.misuse("on_event and on_done belong to stream") end
   check_params(opts.params, session._wire)
   local own = message.from_input(input)
@@ -281,8 +252,7 @@ end
 --- @return oaichat.Tool
 function Session:as_tool(spec)
   if type(spec) ~= "table" then errors.misuse("as_tool: table expected, got " .. type(spec)) end
-  local own = {}
-  for name, value in pairs(spec) do own[name] = value end
+  local own = tables.merged(spec)
   own.parameters = own.parameters or schema.object { input = schema.string "What to ask" }
   own.run = own.run or function(args)
     local reply, why = self:fork():send(args.input)

@@ -4,6 +4,7 @@
 
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
+local observe = require "oaichat.observe"
 local task = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
@@ -49,13 +50,6 @@ local function await(stream, method)
   return release(stream, wait.pcall(turn[method], turn))
 end
 
--- An error in a callback goes to the log.
-local function guarded(log, fn, ...)
-  local ok, why = pcall(fn, ...)
-  if not ok and log then pcall(log, "error", "callback", { error = tostring(why) }) end
-  return ok
-end
-
 -- The turn is over: reply or err, kept for result().
 local function settle(stream)
   local turn = stream._turn
@@ -63,7 +57,7 @@ local function settle(stream)
   local parked = stream._waiting and turn.call and turn.exchange:id()
   stream._turn, stream._exchange = nil, nil
   stream._reply, stream._err = turn:result(stream._waiting)
-  if stream._finally then guarded(turn.session._options.log, stream._finally, stream._reply, stream._err) end
+  observe.call(turn.session._options.log, "callback", stream._finally, stream._reply, stream._err)
   if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
 end
 
@@ -158,7 +152,7 @@ local function tell_done(stream, on_done, log)
     if stream._told then return end
     stream._told = true
     stream._unwatch = nil
-    if on_done then guarded(log, on_done, stream._reply, stream._err and stream._err.message, stream._err) end
+    observe.call(log, "callback", on_done, stream._reply, stream._err and stream._err.message, stream._err)
   end
 end
 
@@ -169,7 +163,7 @@ local function hand_out(stream, on_event, log)
     local turn = stream._turn
     local kind, a, b, c, d, e, f = turn:poll()
     if kind then
-      local fine = not on_event or guarded(log, on_event, event_of(kind, a, b, c, d, e, f))
+      local fine = observe.call(log, "callback", on_event, event_of(kind, a, b, c, d, e, f))
       if not fine then stream:cancel() end
     elseif turn.over then
       settle(stream)
@@ -209,7 +203,7 @@ function Stream:_subscribe(scheduler, on_event, on_done, log)
     one._on_end = function(ended)
       self._between = nil
       if not ended._ok then
-        if log then pcall(log, "error", "turn", { error = tostring(ended:_error()) }) end
+        observe.tell(log, "error", "turn", { error = errors.text(ended:_error()) })
         return self:cancel()
       end
       if turn() or not self._turn then return end

@@ -123,7 +123,7 @@ end
 --- @return integer tokens
 --- @return boolean estimated
 function Counter:count(text)
-  return (self._encoder:count(text)), not self.exact
+  return self._encoder:count(text)
 end
 
 local function part_cost(counter, part)

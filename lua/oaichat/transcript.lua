@@ -20,9 +20,7 @@ local KNOWN_LIMITS = { bytes = "number", messages = "number", conversations = "n
 
 local function fail(text, line, kind)
   if line then text = ("line %d: %s"):format(line, text) end
-  local _, _, err = errors.fail { kind = kind or "validation", code = "transcript", message = text }
-  err.line = line
-  return nil, err.message, err
+  return errors.fail { kind = kind or "validation", code = "transcript", message = text, line = line }
 end
 
 local function too_many(what, limit, line)

@@ -15,6 +15,7 @@ local replies = require "oaichat.reply"
 local requests = require "oaichat.turn.request"
 local rounds = later "oaichat.turn.round"
 local structured = later "oaichat.structured"
+local tables = require "oaichat.tables"
 local tools = later "oaichat.tools"
 local wait = require "oaichat.wait"
 
@@ -105,7 +106,8 @@ local function start_call(turn, parts, model)
   if turn.canceled or turn.over then -- in a hook
     call:cancel()
     call:result()
-    return stopped(turn) and false
+    stopped(turn)
+    return false
   end
   turn.call = call
   attach(turn)
@@ -151,7 +153,7 @@ end
 -- The calls wait for a person: the answer stands in the history with what is known
 -- of each.
 local function park(turn, answer, round, reply)
-  answer.meta = requests.merged(answer.meta or {}, { calls = round:kept() })
+  answer.meta = tables.merged(answer.meta, { calls = round:kept() })
   history[turn.resumed and "replace_last" or "commit"](turn, { answer })
   reply = reply or replies.of_message(answer)
   reply.parked = approval.waiting(turn.session._messages)
@@ -179,9 +181,9 @@ local function go_round(turn, answer, reply)
     return turn:_fail(err)
   end
   local whole = { answer }
-  requests.add(whole, round:messages())
+  tables.add(whole, round:messages())
   if turn.resumed then
-    answer.meta = requests.merged(answer.meta or {}, {})
+    answer.meta = tables.merged(answer.meta)
     answer.meta.calls = nil
     history.replace_last(turn, whole)
   else
@@ -210,15 +212,14 @@ end
 
 -- The exchange has ended: what now? False: the turn is over.
 local function go_on(turn)
-  if turn.call:pause() then
-    if turn.call:again() then
-      attach(turn)
-      return true
-    end
-    if turn.over then return false end
+  if turn.call:pause() and turn.call:again() then
+    attach(turn)
+    return true
+  elseif turn.over then -- canceled in the pause
+    return false
   end
   local reply, _, err = turn.call:result()
-  turn.call = nil
+  turn.call, turn.exchange = nil, nil
   if err then
     if turn.plan and not turn.canceled and turn.plan:degrade(err) then return request(turn) end
     return turn:_fail(err)

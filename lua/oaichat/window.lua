@@ -19,7 +19,7 @@ local M = {}
 --- @field system? string|table what is sent with the list but is no part of it
 --- @field counter? oaichat.TokenCounter one that estimates by default
 --- @field pinned? fun(message: table): boolean besides meta.pinned; pins the round
---- @field keep_last? integer rounds that stay, 1 by default
+--- @field keep_last? integer rounds that stay, 1 by default and at least
 --- @field target? integer of compact_plan: tokens to be left, half of the room by default
 --- @field summary? integer of compact_plan: tokens of a summary, an eighth of the target by default
 

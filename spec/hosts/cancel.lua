@@ -116,12 +116,16 @@ for _ = 1, 10 do wave() end
 told = 0
 local descriptors, memory, objects = held()
 for _ = 1, WAVES do wave() end
-local descriptors_after, memory_after, objects_after = held()
+-- a socket that is closed may take the host another turn
+local stop = core.now() + 2
+local descriptors_after, memory_after, objects_after
+repeat
+  descriptors_after, memory_after, objects_after = held()
+until descriptors_after <= descriptors or core.now() > stop
 print(("%s: %d canceled, %d events after a cancel, descriptors %d -> %d, resident %d -> %d kB, objects %s"):format(
   name, told, late, descriptors, descriptors_after, memory, memory_after, objects_after))
 assert(told == WAVES * WAVE and late == 0, "not told exactly once")
--- one more connection may be kept: a stream that was complete when it was canceled
-assert(descriptors_after <= descriptors + 1, "descriptors leak")
+assert(descriptors_after <= descriptors, "descriptors leak")
 assert(objects_after == objects, "objects leak: before " .. objects)
 assert(memory_after - memory < 1024, "memory grows")
 if host.handle then host.handle:detach() end

@@ -12,7 +12,8 @@ local M = {}
 M.MAY_BE = { api_key = true, base_url = true, proxy = true }
 
 local MOST = 64 * 1024 -- bytes
-local SECONDS = 30
+--- What a command may take; a spec has less time.
+M.seconds = 30
 
 local HOW = '{"env":"NAME"}, {"file":"path"} or {"command":["program", "argument"]}'
 
@@ -138,12 +139,10 @@ local function read_plainly(path, where)
 end
 
 local function from_file(path, where)
-  local fs = core.file
-  local file, why, code
-  if fs then file, why, code = fs.open(path, "read") end
-  if not fs or code == "ENOSYS" then return read_plainly(path, where) end
+  local file, why, code = core.file.open(path, "read")
+  if code == "ENOSYS" then return read_plainly(path, where) end
   if not file then return fail(("%s: %s: %s"):format(where, path, why)) end
-  local facts = fs.stat(path)
+  local facts = core.file.stat(path)
   local text = facts and file:same(path) and file:read(0, MOST + 1)
   file:close()
   if not text then return fail(("%s: %s cannot be read"):format(where, path)) end
@@ -200,7 +199,6 @@ end
 
 local function from_command(argv, where)
   local what = "the command " .. argv[1]
-  if not core.spawn then return fail(where .. ": this platform starts no commands yet") end
   local own = {}
   for i, one in ipairs(argv) do own[i] = one end
   local text, why = output_of(own, what)
@@ -222,8 +220,5 @@ function M.resolve(value, where)
   if value.file then return from_file(value.file, where) end
   return from_command(value.command, where)
 end
-
---- What a command may take; a spec has less time.
-M.seconds = SECONDS
 
 return M

@@ -6,6 +6,8 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
 local message = require "oaichat.message"
+local options = require "oaichat.options"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -71,6 +73,13 @@ function M.check_id(id)
     :format((shown:gsub("[%c\128-\255]", "?")), M.ID_BYTES))
 end
 
+--- How a call about one conversation begins.
+--- @return true|nil ok, string|nil message, oaichat.Error|nil err code "bad_id"
+function M.enter(store, name, id)
+  M.check_open(store, name)
+  return M.check_id(id)
+end
+
 --- Raises unless it is an integer of 0 or more.
 function M.check_version(version)
   if type(version) ~= "number" or version < 0 or version % 1 ~= 0 then
@@ -99,9 +108,7 @@ end
 -- The mark is the store's word about an open turn; what is written has none.
 local function unmarked(one)
   if type(one.meta) ~= "table" or one.meta.unanswered == nil then return one end
-  local copy, meta = {}, {}
-  for name, value in pairs(one) do copy[name] = value end
-  for name, value in pairs(one.meta) do meta[name] = value end
+  local copy, meta = tables.merged(one), tables.merged(one.meta)
   meta.unanswered = nil
   copy.meta = next(meta) ~= nil and setmetatable(meta, getmetatable(one.meta)) or nil
   return setmetatable(copy, getmetatable(one))
@@ -128,6 +135,31 @@ function M.encode(messages)
   return texts
 end
 
+--- Facts, or one of them, as JSON.
+--- @return string|nil text, string|nil message, oaichat.Error|nil err kind "invalid_request"
+function M.encode_meta(meta)
+  local out, text, err = json.encode(meta)
+  if out then return out end
+  return errors.fail { kind = err.kind, code = err.code, path = err.path, message = "meta: " .. text }
+end
+
+--- What every write checks before it looks at what is kept.
+--- @return string[]|nil texts of the messages
+--- @return string|nil message
+--- @return oaichat.Error|nil err kind "storage" or "invalid_request"
+function M.prepare(id, version, messages, meta)
+  M.check_version(version)
+  M.check_meta(meta)
+  local ok, text, err = M.check_id(id)
+  if not ok then return nil, text, err end
+  local texts
+  texts, text, err = M.encode(messages)
+  if not texts or meta == nil then return texts, text, err end
+  ok, text, err = M.encode_meta(M.merge(nil, meta))
+  if not ok then return nil, text, err end
+  return texts
+end
+
 --- Reads what encode wrote.
 --- @param texts string[]
 --- @return table[]|nil messages, string|nil message, oaichat.Error|nil err
@@ -148,11 +180,7 @@ end
 --- @param change table|nil
 --- @return table meta a new one
 function M.merge(meta, change)
-  local out = json.object(message.copy(meta or {}))
-  for name, value in pairs(change or {}) do
-    if value == json.null then out[name] = nil else out[name] = message.copy(value) end
-  end
-  return out
+  return json.object(message.merge(message.copy(meta or {}), change or {}))
 end
 
 --- Marks what a crash left open: the last message gets meta.unanswered.
@@ -170,7 +198,7 @@ end
 
 --- @return number Unix seconds
 function M.now()
-  return core.time and core.time() or os.time()
+  return core.time()
 end
 
 local latest = 0
@@ -264,6 +292,21 @@ function M.collect(out, id, messages, words, limit)
   return #out >= limit
 end
 
+--- Looks into conversations, one after the other.
+--- @param ids string[] sorted
+--- @param text string
+--- @param opts table of search
+--- @param texts_of fun(id: string): string[]|nil messages as JSON; nil: leave it out
+--- @return table[] found
+function M.search(ids, text, opts, texts_of)
+  local words, out = M.words(text), {}
+  for _, id in ipairs(#words > 0 and ids or {}) do
+    local texts = texts_of(id)
+    if texts and M.collect(out, id, texts, words, opts.limit or 20) then break end
+  end
+  return out
+end
+
 -- ---- list ---------------------------------------------------------------------
 
 --- Raises on options that list or search do not know.
@@ -273,12 +316,7 @@ end
 function M.check_options(opts, known)
   if opts == nil then return {} end
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
-  for name, value in pairs(opts) do
-    if not known[name] then errors.misuse("unknown option " .. tostring(name)) end
-    if type(value) ~= known[name] then
-      errors.misuse(("%s: %s expected, got %s"):format(name, known[name], type(value)))
-    end
-  end
+  options.check(opts, known)
   return opts
 end
 

@@ -36,12 +36,12 @@ function M.new(options)
   }, Disk)
 end
 
---- The path of a conversation's journal, or with a prefix and ending of a file
---- beside it.
+--- The path of a conversation's journal.
 function Disk:journal(id)
   return self.path .. "/" .. id .. ".jsonl"
 end
 
+-- The path of a file that belongs to it; its name begins with a dot, as no id does.
 local function beside(self, id, ending)
   return self.path .. "/." .. id .. ending
 end

@@ -8,6 +8,7 @@ local disk = require "oaichat.history.disk"
 local errors = require "oaichat.errors"
 local journal = require "oaichat.history.journal"
 local json = require "oaichat.json"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -38,16 +39,6 @@ end
 
 -- ---- writing ------------------------------------------------------------------
 
--- What every write checks before it looks at the disk: the texts, or a failure.
-local function prepare(store, name, id, version, messages, meta)
-  common.check_open(store, name)
-  common.check_version(version)
-  common.check_meta(meta)
-  local ok, text, err = common.check_id(id)
-  if not ok then return nil, text, err end
-  return common.encode(messages)
-end
-
 local function decode_meta(path, text)
   local meta = text and json.decode(text)
   if type(meta) == "table" then return meta end
@@ -74,9 +65,7 @@ local function changed_meta(file, path, last, change)
     before, waste, err = meta_at(file, path, last)
     if not before then return nil, waste, err end
   end
-  local meta, text, err = json.encode(common.merge(before, change))
-  if not meta then return nil, text, err end
-  return meta, waste
+  return assert(json.encode(common.merge(before, change))), waste
 end
 
 -- A row of list; a journal that cannot be read has `damaged`, a sentence.
@@ -189,7 +178,8 @@ local function write_first(store, op, id, texts, change)
 end
 
 local function write(store, op, id, version, messages, change)
-  local texts, text, err = prepare(store, op, id, version, messages, change)
+  common.check_open(store, op)
+  local texts, text, err = common.prepare(id, version, messages, change)
   if not texts then return nil, text, err end
   return store._disk:on(id, "exclusive", function(file, path)
     return write_more(store, op, id, version, texts, change, file, path)
@@ -206,7 +196,8 @@ common.writers(Store, write)
 --- it is.
 --- @return integer|nil version, string|nil message, oaichat.Error|nil err
 function Store:replace(id, version, messages, meta)
-  local texts, text, err = prepare(self, "replace", id, version, messages, meta)
+  common.check_open(self, "replace")
+  local texts, text, err = common.prepare(id, version, messages, meta)
   if not texts then return nil, text, err end
   return self._disk:on(id, "exclusive", function(file, path)
     local out, why, failure, last = collect(self, file, path, id)
@@ -237,7 +228,7 @@ local function read(store, id)
     if size and size > store._max_bytes then return too_large(path, size, store._max_bytes) end
     local out, why, err, last = collect(store, file, path, id)
     if not out then return nil, why, err end
-    for _, text in ipairs(out.open or {}) do out.messages[#out.messages + 1] = text end
+    tables.add(out.messages, out.open or {})
     out.last, out.path = last, path
     return out
   end)
@@ -248,8 +239,7 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err code "corrupt": err.file and err.line say where
 function Store:load(id)
-  common.check_open(self, "load")
-  local out, why, err = common.check_id(id)
+  local out, why, err = common.enter(self, "load", id)
   if out then out, why, err = read(self, id) end
   if err then return nil, why, err end
   if not out then return nil end
@@ -286,25 +276,20 @@ end
 function Store:search(text, opts)
   common.check_open(self, "search")
   opts = common.check_options(opts, common.SEARCH)
-  local words, out = common.words(text), {}
   local ids, why, err = self._disk:ids()
   if not ids then return nil, why, err end
-  for _, id in ipairs(#words > 0 and ids or {}) do
+  return common.search(ids, text, opts, function(id)
     local row = not opts.user or row_of(self, id)
-    if row == true or row and row.meta.user == opts.user then
-      local found = read(self, id)
-      if found and common.collect(out, id, found.messages, words, opts.limit or 20) then break end
-    end
-  end
-  return out
+    local found = (row == true or row and row.meta.user == opts.user) and read(self, id)
+    return found and found.messages
+  end)
 end
 
 -- ---- else ---------------------------------------------------------------------
 
 --- @return boolean|nil there_was_one, string|nil message, oaichat.Error|nil err
 function Store:delete(id)
-  common.check_open(self, "delete")
-  local ok, text, err = common.check_id(id)
+  local ok, text, err = common.enter(self, "delete", id)
   if not ok then return nil, text, err end
   return self._disk:on(id, "exclusive", function()
     return self._disk:remove(id)
@@ -315,8 +300,7 @@ end
 --- @param id string
 --- @return table|nil lock, string|nil message, oaichat.Error|nil err kind "conflict", code "locked"
 function Store:lock(id)
-  common.check_open(self, "lock")
-  local held, text, err = common.check_id(id)
+  local held, text, err = common.enter(self, "lock", id)
   if held then held, text, err = self._disk:lock(id) end
   if not held then return nil, text, err end
   local lock = setmetatable({ _store = self, _held = held }, Lock)

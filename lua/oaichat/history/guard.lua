@@ -9,6 +9,7 @@ local json = require "oaichat.json"
 local options = require "oaichat.options"
 local redact = require "oaichat.history.redact"
 local seal = require "oaichat.history.seal"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -117,6 +118,12 @@ local function write(guard, operation, id, version, messages, meta)
   return guard._store[operation](guard._store, id, version, messages, meta)
 end
 
+common.writers(Guard, write)
+
+function Guard:abort(id, version)
+  return self._store:abort(id, version)
+end
+
 --- @return table|nil record, string|nil message, oaichat.Error|nil err
 function Guard:load(id)
   local ok, why, err = check_id(id)
@@ -132,30 +139,9 @@ function Guard:load(id)
   return record
 end
 
-function Guard:begin(id, version, messages)
-  return write(self, "begin", id, version, messages)
-end
-
-function Guard:commit(id, version, messages, meta)
-  return write(self, "commit", id, version, messages, meta)
-end
-
-function Guard:abort(id, version)
-  return self._store:abort(id, version)
-end
-
-function Guard:append(id, version, messages, meta)
-  return write(self, "append", id, version, messages, meta)
-end
-
-function Guard:replace(id, version, messages, meta)
-  return write(self, "replace", id, version, messages, meta)
-end
-
 --- @return table[]|nil rows, string|nil next_after, oaichat.Error|nil err
 function Guard:list(opts)
-  local own, rows = {}, {}
-  for name, value in pairs(common.check_options(opts, common.LIST)) do own[name] = value end
+  local own, rows = tables.merged(common.check_options(opts, common.LIST)), {}
   local limit = own.limit or PAGE
   repeat
     own.limit = limit - #rows

@@ -14,6 +14,7 @@
 
 local core = require "oaichat.core"
 local common = require "oaichat.history.common"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -256,7 +257,7 @@ end
 function M.collector()
   local out = { messages = {}, open = nil, meta = nil }
   local function fold()
-    for _, one in ipairs(out.open or {}) do out.messages[#out.messages + 1] = one end
+    tables.add(out.messages, out.open or {})
     out.open = nil
   end
   return out, function(state, line)

@@ -4,14 +4,13 @@
 -- characters of a message. Needs luasql.postgres. libpq blocks: under luv and tick the
 -- store raises unless allow_blocking = true.
 
-local errors = require "oaichat.errors"
 local options = require "oaichat.options"
 local sql = require "oaichat.history.sql"
 
 local M = {}
 
 local Postgres = {
-  name = "PostgreSQL", kind = "postgres", begin_write = "BEGIN",
+  name = "PostgreSQL", kind = "postgres", closed = "PostgreSQL could not be reached", begin_write = "BEGIN",
   begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
   clock = "extract(epoch FROM clock_timestamp())",
 }
@@ -30,21 +29,12 @@ local SAYS = {
   { "invalid page", { "corrupt" } },
 }
 
-function Postgres.classify(text)
+function Postgres.classify(text, opening)
   for _, one in ipairs(SAYS) do
     if text:find(one[1], 1, true) then return one[2][1], one[2][2], one[2][3] end
   end
+  if opening then return AWAY[1], AWAY[2] end
   return "io"
-end
-
-local function failed(text)
-  text = tostring(text):gsub("^LuaSQL: ", ""):gsub("%s+", " ")
-  local code, retryable = Postgres.classify(text)
-  if code == "io" then code, retryable = "unavailable", true end
-  return errors.fail {
-    kind = "storage", code = code, message = "PostgreSQL could not be reached", detail = text,
-      retryable = retryable or false,
-  }
 end
 
 local SETTINGS = "SET client_encoding = 'UTF8'; SET client_min_messages = error; SET standard_conforming_strings = on; "
@@ -55,14 +45,14 @@ function Postgres.open(store)
   local password = opts.password
   if type(password) == "function" then password = password() end
   local con, why = store._env:connect(opts.database or "", opts.username, password, opts.host, opts.port)
-  if not con then return failed(why) end
+  if not con then return nil, why end
   local milliseconds = ("%.0f"):format(math.min(2e9, (opts.timeout or 5) * 1000))
   local ok
   ok, why = con:execute(SETTINGS:format(milliseconds, milliseconds))
   con:execute "SET lc_messages = 'C'" -- superusers may; others get the server's language
   if not ok then
     con:close()
-    return failed(why)
+    return nil, why
   end
   return con
 end
@@ -109,15 +99,9 @@ function M.new(opts)
   options.check(opts, KNOWN)
   local env
   if not opts.connection then
-    local found, luasql = pcall(require, "luasql.postgres")
-    if not found then
-      return errors.fail {
-        kind = "config", code = "missing",
-        message = "history.postgres needs luasql.postgres: apt install lua-sql-postgres, or luarocks install "
-          .. "luasql-postgres",
-      }
-    end
-    env = luasql.postgres()
+    local text, err
+    env, text, err = sql.driver("postgres", "postgres")
+    if not env then return nil, text, err end
   end
   return sql.new(Postgres, opts, env)
 end

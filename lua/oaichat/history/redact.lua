@@ -3,6 +3,7 @@
 -- JSON inside a text is read, so that an escape hides nothing. Knows messages only.
 
 local json = require "oaichat.json"
+local tables = require "oaichat.tables"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -76,9 +77,7 @@ function deep(run, value, marks, all, depth)
 end
 
 local function copy(t)
-  local out = setmetatable({}, getmetatable(t))
-  for name, value in pairs(t) do out[name] = value end
-  return out
+  return setmetatable(tables.merged(t), getmetatable(t))
 end
 
 local function field(run, t, name)

@@ -16,12 +16,13 @@ local json = require "oaichat.json"
 local options = require "oaichat.options"
 local resp = require "oaichat.resp"
 local scripts = require "oaichat.history.redis_scripts"
+local tables = require "oaichat.tables"
 
 local M = {}
 
 --- Conversations that a search reads at most.
 M.SCAN = 10000
-local PAGE = 100 -- ids of one script of list
+local PAGE = 100 -- ids of one script of list, at most
 local BATCH = 16 -- conversations that search reads at a time
 local BYTES = 512 * 1024 * 1024 -- of one conversation
 
@@ -39,10 +40,6 @@ local function keys_of(store, id)
   return { p .. "c:" .. id, p .. "m:" .. id, p .. "o:" .. id, p .. "x:" .. id, p .. "ids", p .. "top" }
 end
 
-local function token()
-  return (core.random(9):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
-end
-
 -- ---- meta -----------------------------------------------------------------------
 
 -- The names and values of a change as the script takes them, and what becomes of the
@@ -50,14 +47,8 @@ end
 local function meta_args(meta)
   local out, mode, user = {}, "keep", ""
   for name, value in pairs(meta or {}) do
-    local text = ""
-    if value ~= json.null then
-      local why, err
-      text, why, err = json.encode(value)
-      if not text then return nil, "meta." .. name .. ": " .. why, err end
-    end
     out[#out + 1] = name
-    out[#out + 1] = text
+    out[#out + 1] = value == json.null and "" or assert(json.encode(value))
     if name == "user" then
       mode, user = "remove", ""
       if type(value) == "string" then mode, user = "set", value end
@@ -88,21 +79,14 @@ end
 
 local function write(store, op, id, version, messages, meta)
   common.check_open(store, op)
-  common.check_version(version)
-  common.check_meta(meta)
-  local ok, text, err = common.check_id(id)
-  if not ok then return nil, text, err end
-  local texts
-  texts, text, err = common.encode(messages)
+  local texts, text, err = common.prepare(id, version, messages, meta)
   if not texts then return nil, text, err end
   local change, mode, user = meta_args(meta)
-  if not change then return errors.fail { kind = user.kind, code = user.code, message = mode } end
   local args = {
-    op, id, ("%.0f"):format(version), token(), ("%.0f"):format(store._expire * 1000), store._prefix .. "u:", mode, user,
-    #texts,
+    op, id, ("%.0f"):format(version), core.random(9), ("%.0f"):format(store._expire * 1000), store._prefix .. "u:",
+    mode, user, #texts,
   }
-  for _, one in ipairs(texts) do args[#args + 1] = one end
-  for _, one in ipairs(change) do args[#args + 1] = one end
+  tables.add(tables.add(args, texts), change)
   local reply
   reply, text, err = store._client:eval(scripts.WRITE, keys_of(store, id), args, AGAIN)
   if not reply then return nil, text, err end
@@ -117,10 +101,18 @@ common.writers(Store, write)
 
 -- ---- reading --------------------------------------------------------------------
 
-local function record_of(id, reply)
-  local head, texts = reply[1], reply[2]
-  for _, text in ipairs(reply[3]) do texts[#texts + 1] = text end
-  if head[5] ~= tostring(#texts) then return evicted(id) end
+-- nil alone: there is none.
+local function read(store, id)
+  local reply, text, err = store._client:eval(scripts.READ, keys_of(store, id), {}, AGAIN)
+  if reply == nil then return nil, text, err end
+  if reply == resp.null then return nil end
+  local texts = tables.add(reply[2], reply[3])
+  if reply[1][5] ~= tostring(#texts) then return evicted(id) end
+  return reply, texts
+end
+
+local function record_of(id, reply, texts)
+  local head = reply[1]
   local messages, text, err = common.decode(texts)
   if not messages then return nil, text, err end
   local meta
@@ -137,25 +129,23 @@ end
 --- @param id string
 --- @return table|nil record nil alone: there is none
 function Store:load(id)
-  common.check_open(self, "load")
-  local ok, text, err = common.check_id(id)
+  local ok, text, err = common.enter(self, "load", id)
   if not ok then return nil, text, err end
-  local reply
-  reply, text, err = self._client:eval(scripts.READ, keys_of(self, id), {}, AGAIN)
-  if reply == nil then return nil, text, err end
-  if reply == resp.null then return nil end
-  return record_of(id, reply)
+  local reply, texts, failure = read(self, id)
+  if failure then return nil, texts, failure end
+  if not reply then return nil end
+  return record_of(id, reply, texts)
 end
 
--- Calls each(row) in the order of ids until it gives true; row has no meta when
--- `bare`.
-local function walk(store, opts, each)
+-- Calls each(row) in the order of ids until it gives true; it needs about `n` rows.
+local function walk(store, opts, n, each)
+  n = math.max(1, math.ceil(math.min(n, PAGE)))
   local prefix = opts.prefix or ""
   local from, to = prefix == "" and "-" or "[" .. prefix, prefix == "" and "+" or "(" .. prefix .. "\255"
   if opts.after and opts.after >= prefix then from = "(" .. opts.after end
   local index = store._prefix .. (opts.user and "u:" .. opts.user or "ids")
   while true do
-    local page, text, err = store._client:eval(scripts.LIST, { index }, { store._prefix, from, to, PAGE }, AGAIN)
+    local page, text, err = store._client:eval(scripts.LIST, { index }, { store._prefix, from, to, n }, AGAIN)
     if not page then return nil, text, err end
     for _, one in ipairs(page) do
       from = "(" .. one[1]
@@ -169,7 +159,7 @@ local function walk(store, opts, each)
         if (not opts.user or meta.user == opts.user) and each(row) then return true end
       end
     end
-    if #page < PAGE then return true end
+    if #page < n then return true end
   end
 end
 
@@ -179,7 +169,7 @@ function Store:list(opts)
   common.check_open(self, "list")
   opts = common.check_options(opts, common.LIST)
   local rows, limit, next_after = {}, opts.limit or 100, nil
-  local ok, text, err = walk(self, opts, function(row)
+  local ok, text, err = walk(self, opts, limit + 1, function(row)
     if #rows >= limit then
       next_after = rows[#rows] and rows[#rows].id
       return true
@@ -193,9 +183,9 @@ end
 -- Looks into a batch of conversations.
 local function look(store, ids, words, limit, out)
   for _, id in ipairs(ids) do
-    local record, text, err = store:load(id)
-    if err then return nil, text, err end
-    if record and common.collect(out, id, record.messages, words, limit) then break end
+    local reply, texts, err = read(store, id)
+    if err then return nil, texts, err end
+    if reply and common.collect(out, id, texts, words, limit) then break end
   end
   return true
 end
@@ -212,7 +202,7 @@ function Store:search(text, opts)
   local after, seen = nil, 0
   repeat
     local ids = {}
-    local ok, why, err = walk(self, { user = opts.user, after = after }, function(row)
+    local ok, why, err = walk(self, { user = opts.user, after = after }, BATCH, function(row)
       ids[#ids + 1] = row.id
       return #ids >= BATCH
     end)
@@ -228,8 +218,7 @@ end
 
 --- @return boolean|nil there_was_one, string|nil message, oaichat.Error|nil err
 function Store:delete(id)
-  common.check_open(self, "delete")
-  local ok, text, err = common.check_id(id)
+  local ok, text, err = common.enter(self, "delete", id)
   if not ok then return nil, text, err end
   local reply
   reply, text, err = self._client:eval(scripts.DELETE, keys_of(self, id), { id, self._prefix .. "u:" }, AGAIN)
@@ -242,10 +231,9 @@ end
 --- @param seconds number|nil after which it is free again, 30 by default
 --- @return table|nil lock, string|nil message, oaichat.Error|nil err kind "conflict", code "locked"
 function Store:lock(id, seconds)
-  common.check_open(self, "lock")
-  local ok, text, err = common.check_id(id)
+  local ok, text, err = common.enter(self, "lock", id)
   if not ok then return nil, text, err end
-  local lock = setmetatable({ _store = self, _key = self._prefix .. "l:" .. id, _token = token() }, Lock)
+  local lock = setmetatable({ _store = self, _key = self._prefix .. "l:" .. id, _token = core.random(9) }, Lock)
   local ms = math.max(1, math.floor((seconds or 30) * 1000))
   local reply
   reply, text, err = self._client:eval(scripts.LOCK, { lock._key }, { lock._token, ms }, AGAIN)

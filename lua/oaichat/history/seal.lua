@@ -139,7 +139,7 @@ function Seal:meta(id, meta)
     if self.plain[name] or value == json.null then
       out[name] = value
     else
-      local text, why, err = json.encode(value)
+      local text, why, err = common.encode_meta(value)
       if text then text, why, err = self:_close(text, fact(id, name)) end
       if not text then return nil, why, err end
       out[name] = { sealed = text }

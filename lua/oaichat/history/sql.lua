@@ -110,17 +110,10 @@ end
 
 local function write(store, op, id, version, messages, meta)
   enter(store, op)
-  common.check_version(version)
-  common.check_meta(meta)
-  local ok, text, err = common.check_id(id)
-  if not ok then return nil, text, err end
-  local texts, bodies
-  texts, text, err = common.encode(messages)
+  local texts, text, err = common.prepare(id, version, messages, meta)
   if not texts then return nil, text, err end
-  bodies = {}
+  local bodies = {}
   for i, one in ipairs(messages) do bodies[i] = common.text(one) end
-  ok, text, err = json.encode(common.merge(nil, meta))
-  if not ok then return errors.fail { kind = err.kind, code = err.code, message = "meta: " .. text } end
   local done
   done, text, err = atomic(store, true, change, op, id, version, texts, bodies, meta)
   if not done then return nil, text, err end
@@ -270,7 +263,7 @@ function Store:lock(id, seconds)
   enter(self, "lock")
   local ok, text, err = common.check_id(id)
   if not ok then return nil, text, err end
-  local token = core.random(9):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
+  local token = core.random(9)
   local done
   done, text, err = atomic(self, true, lock_row, id, token, seconds or 30)
   if not done then return nil, text, err end
@@ -317,13 +310,24 @@ local function make(store)
   return true
 end
 
+--- A binding of luasql.
+--- @param kind string the store's name
+--- @param name string luasql's name of it
+--- @return userdata|nil env, string|nil message, oaichat.Error|nil err kind "config", code "missing"
+function M.driver(kind, name)
+  local found, luasql = pcall(require, "luasql." .. name)
+  if found then return luasql[name]() end
+  local text = "history.%s needs luasql.%s: apt install lua-sql-%s, or luarocks install luasql-%s"
+  return errors.fail { kind = "config", code = "missing", message = text:format(kind, name, name, name) }
+end
+
 --- A store over a dialect. Opens the database and makes its tables where they are not.
---- @param dialect table name, kind, open(store), classify(text): code, retryable, lost; begin_read, begin_write,
----   guard(store, run, id), tables(store, run), search(store, words, quoted): what stands behind WHERE, and whether it
----   alone decides; clock: its own time in SQL
+--- @param dialect table name, kind, open(store): a connection, or nil and why not; closed: what to say then;
+---   classify(text, opening): code, retryable, lost; begin_read, begin_write, guard(store, run, id), tables(store, run),
+---   search(store, words, quoted): what stands behind WHERE, and whether it alone decides; clock: its time in SQL
 --- @param opts table prefix, connection, allow_blocking; more is the dialect's
---- @return table|nil store, string|nil message, oaichat.Error|nil err
 --- @param env userdata|nil luasql's, where the store opens its connections itself
+--- @return table|nil store, string|nil message, oaichat.Error|nil err
 function M.new(dialect, opts, env)
   local prefix = opts.prefix or "oaichat_"
   if not prefix:find "^[%a_][%w_]*$" or #prefix > 30 then errors.misuse "prefix: letters, digits and _ expected" end

@@ -11,7 +11,8 @@ local sql = require "oaichat.history.sql"
 local M = {}
 
 local Sqlite = {
-  name = "SQLite", kind = "sqlite", begin_read = "BEGIN", begin_write = "BEGIN IMMEDIATE",
+  name = "SQLite", kind = "sqlite", closed = "the SQLite database could not be opened",
+  begin_read = "BEGIN", begin_write = "BEGIN IMMEDIATE",
 }
 
 -- What SQLite says (sqlite3.c, sqlite3ErrStr) to our codes.
@@ -25,15 +26,6 @@ function Sqlite.classify(text)
     if text:find(one[1], 1, true) then return one[2], one[3] end
   end
   return "io"
-end
-
-local function failed(text)
-  text = tostring(text):gsub("^LuaSQL: ", "")
-  local code, retryable = Sqlite.classify(text)
-  return errors.fail {
-    kind = "storage", code = code, message = "the SQLite database could not be opened", detail = text,
-    retryable = retryable or false,
-  }
 end
 
 local function pragma(con, text)
@@ -57,9 +49,9 @@ end
 
 function Sqlite.open(store)
   local opts = store._opts
-  if core.file then reserve(opts.path) end
+  reserve(opts.path)
   local con, why = store._env:connect(opts.path)
-  if not con then return failed(why) end
+  if not con then return nil, why end
   for _, text in ipairs {
     ("PRAGMA busy_timeout = %d"):format(math.min(1e9, math.floor((opts.timeout or 5) * 1000))),
     "PRAGMA journal_mode = WAL", "PRAGMA synchronous = " .. (opts.synchronous or "full"),
@@ -68,7 +60,7 @@ function Sqlite.open(store)
     ok, why = pragma(con, text)
     if not ok then
       con:close()
-      return failed(why)
+      return nil, why
     end
   end
   return con
@@ -152,15 +144,9 @@ function M.new(opts)
   end
   local env
   if opts.path then
-    local found, luasql = pcall(require, "luasql.sqlite3")
-    if not found then
-      return errors.fail {
-        kind = "config", code = "missing",
-        message = "history.sqlite needs luasql.sqlite3: apt install lua-sql-sqlite3, or luarocks install "
-          .. "luasql-sqlite3",
-      }
-    end
-    env = luasql.sqlite3()
+    local text, err
+    env, text, err = sql.driver("sqlite", "sqlite3")
+    if not env then return nil, text, err end
   end
   return sql.new(Sqlite, opts, env)
 end

@@ -16,12 +16,13 @@ local function forget(store)
   store._con = nil
 end
 
-local function broken(store, text)
+local function broken(store, text, opening)
   text = tostring(text):gsub("^LuaSQL: ", ""):gsub("%s+", " ")
-  local code, retryable, lost = store._dialect.classify(text)
+  local code, retryable, lost = store._dialect.classify(text, opening)
   if lost then forget(store) end
   return errors.new {
-    kind = "storage", code = code, retryable = retryable or false, message = store._dialect.name .. " failed",
+    kind = "storage", code = code, retryable = retryable or false,
+    message = opening and store._dialect.closed or store._dialect.name .. " failed",
     detail = #text > 300 and text:sub(1, 300) .. "..." or text, lost = lost or nil,
   }
 end
@@ -61,8 +62,8 @@ end
 
 local function connected(store)
   if store._con then return true end
-  local con, text, err = store._dialect.open(store)
-  if not con then return nil, text, err end
+  local con, why = store._dialect.open(store)
+  if not con then return errors.fail(broken(store, why, true)) end
   store._con = con
   return true
 end

@@ -68,57 +68,65 @@ function Scheduler:_report(task)
   if handler then pcall(handler, err, task) else io.stderr:write("oaichat: ", tostring(err), "\n") end
 end
 
--- Calls the function or resumes the task that waits for an id; gives what the
--- function raised.
+-- Calls the function or resumes the task that waits for an id.
 local function hand_out(id)
   local waiter = waiters[id]
   if not waiter then return end
   waiters[id] = nil
-  if type(waiter) ~= "function" then return task_of.resume(waiter) end
-  local ok, why = pcall(waiter)
-  if not ok then return why end
+  if type(waiter) == "function" then waiter() else task_of.resume(waiter) end
 end
 
--- Everything that can go on now, fairly, until the budget is spent.
+-- Everything that can go on now, fairly, until the budget is spent. What had its turn
+-- is false in the queue.
+local function dispatch(scheduler)
+  local engine, queue, at = scheduler.core, scheduler._queue, 1
+  repeat
+    while queue[at] and not engine:spent() do
+      local task = queue[at]
+      queue[at] = false
+      at = at + 1
+      if not task._done then task_of.resume(task) end
+    end
+    local id = not engine:spent() and engine:pop()
+    if id then hand_out(id) end
+  until not id and (not queue[at] or engine:spent())
+end
+
+-- Who had no turn comes first in the next step; the host's loop must come round.
+local function keep_rest(scheduler)
+  local rest = {}
+  for _, task in ipairs(scheduler._queue) do
+    if task then rest[#rest + 1] = task end
+  end
+  scheduler._queue = rest
+  if rest[1] then scheduler._poke = scheduler.core:timer(0) end
+end
+
+-- An error that passes through (memory, an interrupt, a callback's) ends the step, and
+-- nobody's turn is lost but that of who raised it.
 function Scheduler:_dispatch()
-  local engine, queue = self.core, self._queue
   if self._poke then
     self._poke:close()
     self._poke = nil
   end
-  local at, raised = 1, nil
-  repeat
-    while queue[at] ~= nil and not engine:spent() do -- false: an error ended an earlier turn
-      local task = queue[at]
-      queue[at] = false
-      at = at + 1
-      if task and not task._done then task_of.resume(task) end
-    end
-    local id = not engine:spent() and engine:pop()
-    if id then raised = hand_out(id) or raised end
-  until not id and (queue[at] == nil or engine:spent())
-  local rest = {}
-  for i = at, #queue do rest[#rest + 1] = queue[i] end
-  self._queue = rest
-  if rest[1] then self._poke = self._poke or engine:timer(0) end
-  if raised then error(raised, 0) end
+  self._dispatching = true
+  local ok, why = pcall(dispatch, self)
+  self._dispatching = false
+  keep_rest(self)
+  if not ok then return why end
 end
 
 --- Does what is due and hands out what came; never sleeps. With a budget (seconds)
 --- it stops handing out when that is spent, and goes on at the next call.
 --- @param budget number|nil
 function Scheduler:step(budget)
-  local engine, ok, why = self.core, true, nil
+  local engine = self.core
   wait.pump() -- before the budget: what it raises must not leave one set
   engine:budget(budget)
   engine:step(budget and budget / 2)
-  if not self._dispatching then
-    self._dispatching = true
-    ok, why = pcall(self._dispatch, self)
-    self._dispatching = false
-  end
+  local raised = not self._dispatching and self:_dispatch()
   engine:budget()
-  if not ok then error(why, 0) end
+  if raised then error(raised, 0) end
 end
 
 --- Sleeps until there is work, at most `seconds`; returns early on a signal.

@@ -164,7 +164,7 @@ function Task:_error()
   if errors.is(why) then return why end
   return errors.new {
     kind = "tool", code = "task_error",
-    message = ("task %s: %s"):format(self.name, tostring(why)),
+    message = ("task %s: %s"):format(self.name, errors.text(why)),
   }
 end
 

@@ -25,7 +25,7 @@ Http.__index = Http
 
 --- Prepares a server; nothing is sent.
 --- @param options table url, headers, api_key, message_bytes, depth and the options of core.new about the route
---- @param reactor oaichat.mcp.Reactor
+--- @param reactor oaichat.loop.Reactor
 --- @param hooks table on_message(message, call), on_bad(err, call), on_fail(call, err), on_lost(call, err), on_log
 --- @return oaichat.mcp.Http|nil transport, string|nil message, oaichat.Error|nil err kind "config"
 function M.open(options, reactor, hooks)

@@ -19,7 +19,7 @@ local Link = {}
 Link.__index = Link
 
 --- @param options table of mcp.connect, with defaults
---- @param reactor oaichat.mcp.Reactor
+--- @param reactor oaichat.loop.Reactor
 --- @param hooks table on_notification(method, params), on_request(request): taken, on_log(level, event, fields)
 function M.new(options, reactor, hooks)
   return setmetatable({

@@ -38,7 +38,7 @@ end
 
 --- Starts the server.
 --- @param options table command, env (true: the host's value), cwd, message_bytes, depth
---- @param reactor oaichat.mcp.Reactor
+--- @param reactor oaichat.loop.Reactor
 --- @param hooks table on_message(message), on_bad(err), on_end(err)
 --- @return oaichat.mcp.Stdio|nil transport, string|nil message, oaichat.Error|nil err kind "config"
 function M.open(options, reactor, hooks)

@@ -144,6 +144,7 @@ local function classify(tag, file)
   local inside = tag.inside
   local sign, rest = inside:match "^([#/!>^&=*])%s*(.*)$"
   local word, argument = inside:match "^(%a+)%s+(.*)$"
+  local role = word == "role" and role_of(file, tag, argument)
   if sign == "!" then
     tag.op = "comment"
   elseif sign == "#" then
@@ -165,8 +166,8 @@ local function classify(tag, file)
     local condition = argument:match "^if%s+(.*)$"
     if not condition then M.fail(file, tag.line, ("{{%s}}: only else and else if"):format(inside), inside) end
     tag.op, tag.path = "else", path_of(file, tag, condition)
-  elseif word == "role" and role_of(file, tag, argument) then
-    tag.op, tag.role = "role", role_of(file, tag, argument)
+  elseif role then
+    tag.op, tag.role = "role", role
   else
     local as_json = word == "json"
     tag.op, tag.json = "value", as_json

@@ -6,7 +6,7 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local faults = require "oaichat.resp.faults"
 local parser_of = require "oaichat.resp.parser"
-local reactor_of = require "oaichat.mcp.reactor"
+local reactor_of = require "oaichat.loop.reactor"
 local wait = require "oaichat.wait"
 
 local M = {}

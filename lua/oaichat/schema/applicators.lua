@@ -161,15 +161,14 @@ M.dependentSchemas = function(C, _, _, map, at)
   local nodes = C:nodes(map, at)
   local names = C.sorted(nodes)
   for _, name in ipairs(names) do C:in_place(nodes[name]) end
-  return function(value, kind, ctx, seen)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx, seen)
     local ok = true
     spend(ctx, #names / 8)
     for _, name in ipairs(names) do
       if rawget(value, name) ~= nil then ok = apply(nodes[name], value, ctx, seen) and ok end
     end
     return ok
-  end
+  end, "object"
 end
 
 -- ---- arrays (10.3.1) ---------------------------------------------------------
@@ -177,15 +176,14 @@ end
 M.prefixItems = function(C, _, node, list, at)
   local nodes = C:list(list, at)
   node.prefix = nodes
-  return function(value, kind, ctx, seen)
-    if kind ~= "array" then return true end
+  return function(value, _, ctx, seen)
     local ok = true
     for i = 1, math.min(#nodes, #value) do
       ok = inside(nodes[i], i, value[i], ctx) and ok
       if seen then seen[i] = true end
     end
     return ok
-  end
+  end, "array"
 end
 
 local function each_item(item, from, value, ctx, seen)
@@ -202,9 +200,9 @@ M.items = function(C, schema, node, items, at)
   local item = C:schema(items, at)
   node.items = item
   local from = type(schema.prefixItems) == "table" and #schema.prefixItems + 1 or 1
-  return function(value, kind, ctx, seen)
-    return kind ~= "array" or each_item(item, from, value, ctx, seen)
-  end
+  return function(value, _, ctx, seen)
+    return each_item(item, from, value, ctx, seen)
+  end, "array"
 end
 
 M.contains = function(C, schema, _, contained, at)
@@ -212,8 +210,7 @@ M.contains = function(C, schema, _, contained, at)
   local min, max = schema.minContains or 1, schema.maxContains or math.huge
   C:count(min, at:gsub("/contains$", "/minContains"))
   if max ~= math.huge then C:count(max, at:gsub("/contains$", "/maxContains")) end
-  return function(value, kind, ctx, seen)
-    if kind ~= "array" then return true end
+  return function(value, _, ctx, seen)
     local n = 0
     for i = 1, #value do
       if quietly(node, value[i], ctx) then
@@ -224,7 +221,7 @@ M.contains = function(C, schema, _, contained, at)
     if n >= min and n <= max then return true end
     local words = n < min and ("at least %d"):format(min) or ("at most %d"):format(max)
     return fail(ctx, at, value, ("must contain %s of a kind, not %d"):format(words, n))
-  end
+  end, "array"
 end
 
 -- ---- objects (10.3.2) --------------------------------------------------------
@@ -233,8 +230,7 @@ M.properties = function(C, _, node, map, at)
   local nodes = C:nodes(map, at)
   node.properties = nodes
   local names = C.sorted(nodes)
-  return function(value, kind, ctx, seen)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx, seen)
     local ok = true
     spend(ctx, #names / 8)
     for i = 1, #names do
@@ -247,7 +243,7 @@ M.properties = function(C, _, node, map, at)
       end
     end
     return ok
-  end
+  end, "object"
 end
 
 M.patternProperties = function(C, _, node, map, at)
@@ -256,8 +252,7 @@ M.patternProperties = function(C, _, node, map, at)
     patterns[i] = { matches = assertions.matcher(C, pattern, C.under(at, pattern)), node = nodes[pattern] }
   end
   node.patterns = patterns
-  return function(value, kind, ctx, seen)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx, seen)
     local ok = true
     for name, member in next, value do
       for _, one in ipairs(patterns) do
@@ -269,7 +264,7 @@ M.patternProperties = function(C, _, node, map, at)
       end
     end
     return ok
-  end
+  end, "object"
 end
 
 local function matches_any(patterns, name, ctx)
@@ -290,46 +285,46 @@ local function ordered(value, ctx)
   return names
 end
 
-local function known_names(node)
-  local names = {}
-  for name in next, node.properties or {} do names[#names + 1] = name end
-  table.sort(names)
+local function known_names(C, node)
+  local names = C.sorted(node.properties or {})
   if #names == 0 or #names > 30 then return "" end
   return "; allowed: " .. table.concat(names, ", ")
 end
 
+-- A member that no other keyword is for.
+local function judge_rest(rest, name, value, ctx, at, hint)
+  local member = rawget(value, name)
+  if rest.never then return fail(ctx, at, member, "is not an allowed property" .. hint, name) end
+  return inside(rest, name, member, ctx)
+end
+
 M.additionalProperties = function(C, _, node, schema, at)
   local rest = C:schema(schema, at)
+  local hint = rest.never and known_names(C, node) or ""
   node.rest = rest
-  return function(value, kind, ctx, seen)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx, seen)
     local ok, properties = true, node.properties or {}
     for _, name in ipairs(ordered(value, ctx)) do
       if not properties[name] and not matches_any(node.patterns or {}, name, ctx) then
-        if rest.never then
-          ok = fail(ctx, at, rawget(value, name), "is not an allowed property" .. known_names(node), name)
-        else
-          ok = inside(rest, name, rawget(value, name), ctx) and ok
-        end
+        ok = judge_rest(rest, name, value, ctx, at, hint) and ok
         if not ok and not ctx.errors then return false end
       end
       if seen then seen[name] = true end
     end
     return ok
-  end
+  end, "object"
 end
 
 M.propertyNames = function(C, _, _, schema, at)
   local node = C:schema(schema, at)
-  return function(value, kind, ctx)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx)
     for _, name in ipairs(ordered(value, ctx)) do
       if not quietly(node, name, ctx) then
         return fail(ctx, at, name, "has a name that is not allowed", name)
       end
     end
     return true
-  end
+  end, "object"
 end
 
 -- ---- what nothing looked at (11) ---------------------------------------------
@@ -337,28 +332,22 @@ end
 M.unevaluatedProperties = function(C, _, node, schema, at)
   local rest = C:schema(schema, at)
   node.unevaluated = true
-  return function(value, kind, ctx, seen)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx, seen)
     local ok = true
     for _, name in ipairs(ordered(value, ctx)) do
       if not seen[name] then
-        if rest.never then
-          ok = fail(ctx, at, rawget(value, name), "is not an allowed property", name)
-        else
-          ok = inside(rest, name, rawget(value, name), ctx) and ok
-        end
+        ok = judge_rest(rest, name, value, ctx, at, "") and ok
         seen[name] = true
       end
     end
     return ok
-  end
+  end, "object"
 end
 
 M.unevaluatedItems = function(C, _, node, schema, at)
   local rest = C:schema(schema, at)
   node.unevaluated = true
-  return function(value, kind, ctx, seen)
-    if kind ~= "array" then return true end
+  return function(value, _, ctx, seen)
     local ok = true
     for i = 1, #value do
       if not seen[i] then
@@ -367,7 +356,7 @@ M.unevaluatedItems = function(C, _, node, schema, at)
       end
     end
     return ok
-  end
+  end, "array"
 end
 
 return M

@@ -1,6 +1,7 @@
 --- schema.assertions: the keywords of JSON Schema validation 2020-12 that look at one
--- value: each makes a check from what the schema says, or refuses it. C is the
--- compilation (schema.compile): C:wrong(at, text) raises, C:number and the like read.
+-- value: each makes a check from what the schema says, and names the kind of value that
+-- it is for, nil: any; or refuses it. C is the compilation (schema.compile):
+-- C:wrong(at, text) raises, C:number and the like read.
 
 local core = require "oaichat.core"
 local run = require "oaichat.schema.run"
@@ -8,8 +9,8 @@ local value_of = require "oaichat.schema.value"
 
 local M = {}
 
-local fail, spend = run.fail, run.spend
-local integral, show = value_of.integral, value_of.show
+local differs, fail, spend = run.differs, run.fail, run.spend
+local integral, quote = value_of.integral, value_of.quote
 
 -- ---- any value (section 6.1) -------------------------------------------------
 
@@ -30,17 +31,17 @@ M["type"] = function(C, _, node, want, at)
   local is = {}
   if #list == 0 then C:wrong(at, "must name a type") end
   for _, name in ipairs(list) do
-    if not TYPES[name] then C:wrong(at, ("%s is no type"):format((show(name):gsub("^string ", "")))) end
+    if not TYPES[name] then C:wrong(at, ("%s is no type"):format(quote(name))) end
     is[name] = true
   end
-  local names = type_names(list)
-  node.numeric = (is.number or is.integer) and not is.string
-  node.takes = function(value, kind)
+  local must = "must be " .. type_names(list)
+  local function takes(value, kind)
     return is[kind] or kind == "number" and is.integer and integral(value)
   end
+  node.numeric = (is.number or is.integer) and not is.string
+  node.takes = takes
   return function(value, kind, ctx)
-    if is[kind] or kind == "number" and is.integer and integral(value) then return true end
-    return fail(ctx, at, value, ("must be %s, not %s"):format(names, show(value)))
+    return takes(value, kind) or differs(ctx, at, value, must)
   end
 end
 
@@ -77,27 +78,26 @@ local function listed(list)
       out[i] = "..."
       break
     end
-    local text = type(one) == "table" and core.json_encode(one) or show(one)
-    out[i] = #text > 200 and show(one) or text:gsub("^string ", "")
+    local text = type(one) == "table" and core.json_encode(one) or quote(one)
+    out[i] = #text > 200 and quote(one) or text
   end
   return table.concat(out, ", ")
 end
 
-M.enum = function(C, _, _, want, at)
-  if type(want) ~= "table" then C:wrong(at, "must be a list") end
-  local has, names = set_of(want), listed(want)
+local function one_of(list, at, words)
+  local has, must = set_of(list), words .. listed(list)
   return function(value, _, ctx)
-    if has(value, ctx) then return true end
-    return fail(ctx, at, value, ("must be one of %s, not %s"):format(names, show(value)))
+    return has(value, ctx) or differs(ctx, at, value, must)
   end
 end
 
+M.enum = function(C, _, _, want, at)
+  if type(want) ~= "table" then C:wrong(at, "must be a list") end
+  return one_of(want, at, "must be one of ")
+end
+
 M.const = function(_, _, _, want, at)
-  local has, name = set_of { want }, listed { want }
-  return function(value, _, ctx)
-    if has(value, ctx) then return true end
-    return fail(ctx, at, value, ("must be %s, not %s"):format(name, show(value)))
-  end
+  return one_of({ want }, at, "must be ")
 end
 
 -- ---- numbers (section 6.2) ---------------------------------------------------
@@ -105,11 +105,10 @@ end
 local function compare(words, holds)
   return function(C, _, _, want, at)
     want = C:number(want, at)
-    local text = show(want)
-    return function(value, kind, ctx)
-      if kind ~= "number" or holds(value, want) then return true end
-      return fail(ctx, at, value, ("must be %s %s, not %s"):format(words, text, show(value)))
-    end
+    local must = ("must be %s %s"):format(words, quote(want))
+    return function(value, _, ctx)
+      return holds(value, want) or differs(ctx, at, value, must)
+    end, "number"
   end
 end
 
@@ -121,13 +120,11 @@ M.exclusiveMaximum = compare("less than", function(value, want) return value < w
 M.multipleOf = function(C, _, _, want, at)
   want = C:number(want, at)
   if want <= 0 or want == math.huge then C:wrong(at, "must be above 0") end
-  local whole = integral(want)
-  return function(value, kind, ctx)
-    if kind ~= "number" then return true end
+  local whole, must = integral(want), "must be a multiple of " .. quote(want)
+  return function(value, _, ctx)
     spend(ctx, whole and integral(value) and 0 or 20)
-    if value_of.multiple(value, want) then return true end
-    return fail(ctx, at, value, ("must be a multiple of %s, not %s"):format(show(want), show(value)))
-  end
+    return value_of.multiple(value, want) or differs(ctx, at, value, must)
+  end, "number"
 end
 
 -- ---- strings (section 6.3) ---------------------------------------------------
@@ -141,12 +138,11 @@ local function sized(of, measure, one, many, least)
   return function(C, _, _, want, at)
     C:count(want, at)
     local words = ("must have at %s %s"):format(least and "least" or "most", plural(want, one, many))
-    return function(value, kind, ctx)
-      if kind ~= of then return true end
+    return function(value, _, ctx)
       local n = measure(value, ctx)
       if least and n >= want or not least and n <= want then return true end
       return fail(ctx, at, value, ("%s, not %d"):format(words, n))
-    end
+    end, of
   end
 end
 
@@ -163,7 +159,7 @@ M.maxLength = sized("string", text_length, "character", "characters", false)
 function M.matcher(C, pattern, at)
   if type(pattern) ~= "string" then C:wrong(at, "must be a string") end
   local regex, why = core.regex(pattern)
-  if not regex then C:wrong(at, ("%s cannot be used: %s"):format(show(pattern):gsub("^string ", ""), why)) end
+  if not regex then C:wrong(at, ("%s cannot be used: %s"):format(quote(pattern), why)) end
   return function(text, ctx)
     local found, steps = regex:test(text, 1 + ctx.steps * 16)
     spend(ctx, found == nil and math.huge or 1 + steps / 16)
@@ -173,22 +169,20 @@ end
 
 M.pattern = function(C, _, _, want, at)
   local matches = M.matcher(C, want, at)
-  return function(value, kind, ctx)
-    if kind ~= "string" or matches(value, ctx) then return true end
-    return fail(ctx, at, value, ("must match the pattern %s"):format(want))
-  end
+  return function(value, _, ctx)
+    return matches(value, ctx) or fail(ctx, at, value, ("must match the pattern %s"):format(want))
+  end, "string"
 end
 
 -- An annotation, as 2020-12 has it (section 7.2.1), unless formats are asked for.
 M.format = function(C, _, _, want, at)
   local holds = C.formats and C.formats[want]
   if not holds then return nil end
-  return function(value, kind, ctx)
-    if kind ~= "string" then return true end
+  local must = "must be a valid " .. want
+  return function(value, _, ctx)
     spend(ctx, math.floor(#value / 16))
-    if holds(value) then return true end
-    return fail(ctx, at, value, ("must be a valid %s, not %s"):format(want, show(value)))
-  end
+    return holds(value) or differs(ctx, at, value, must)
+  end, "string"
 end
 
 -- ---- arrays (section 6.4) ----------------------------------------------------
@@ -203,8 +197,7 @@ M.maxItems = sized("array", items, "item", "items", false)
 M.uniqueItems = function(C, _, _, want, at)
   if type(want) ~= "boolean" then C:wrong(at, "must be true or false") end
   if not want then return nil end
-  return function(value, kind, ctx)
-    if kind ~= "array" then return true end
+  return function(value, _, ctx)
     local first, charge = {}, charger(ctx)
     for i = 1, #value do
       local key = value_of.canonical(value[i], charge)
@@ -214,7 +207,7 @@ M.uniqueItems = function(C, _, _, want, at)
       first[key] = i
     end
     return true
-  end
+  end, "array"
 end
 
 -- ---- objects (section 6.5) ---------------------------------------------------
@@ -233,8 +226,7 @@ M.required = function(C, _, node, want, at)
   C:strings(want, at)
   node.required = {}
   for _, name in ipairs(want) do node.required[name] = true end
-  return function(value, kind, ctx)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx)
     spend(ctx, #want / 8)
     local ok = true
     for i = 1, #want do
@@ -244,7 +236,7 @@ M.required = function(C, _, node, want, at)
       end
     end
     return ok
-  end
+  end, "object"
 end
 
 M.dependentRequired = function(C, _, _, want, at)
@@ -254,8 +246,7 @@ M.dependentRequired = function(C, _, _, want, at)
     C:strings(list, C.under(at, name))
     n = n + 1
   end
-  return function(value, kind, ctx)
-    if kind ~= "object" then return true end
+  return function(value, _, ctx)
     local ok = true
     spend(ctx, n / 8)
     for name, list in next, want do
@@ -267,7 +258,7 @@ M.dependentRequired = function(C, _, _, want, at)
       end
     end
     return ok
-  end
+  end, "object"
 end
 
 return M

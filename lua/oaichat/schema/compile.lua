@@ -67,10 +67,7 @@ function Compilation:map(value, at)
   if not is_map(value) then self:wrong(at, "must be an object") end
 end
 
---- A place in the schema as a URI fragment's JSON pointer.
-function Compilation.under(at, key)
-  return at .. "/" .. tostring(key):gsub("~", "~0"):gsub("/", "~1")
-end
+Compilation.under = value_of.under
 
 --- The keys of a map of nodes, in one order.
 function Compilation.sorted(map)
@@ -117,7 +114,7 @@ end
 function Compilation:reference(ref, at)
   if type(ref) ~= "string" then self:wrong(at, "must be a string") end
   local target, base = refs.resolve(self.found, ref, self.base)
-  if target == nil then self:wrong(at, ("%s %s"):format(value_of.show(ref):gsub("^string ", ""), base)) end
+  if target == nil then self:wrong(at, ("%s %s"):format(value_of.quote(ref), base)) end
   return self:schema(target, ref:sub(1, 1) == "#" and ref or at, base)
 end
 
@@ -125,7 +122,8 @@ local function keywords(self, node, schema, at)
   for _, name in ipairs(KEYWORDS) do
     local value = schema[name]
     if value ~= nil then
-      node[#node + 1] = FACTORIES[name](self, schema, node, value, self.under(at, name)) or nil
+      local check, kind = FACTORIES[name](self, schema, node, value, self.under(at, name))
+      if check then node[#node + 1], node.kinds[#node + 1] = check, kind end
     end
   end
 end
@@ -134,7 +132,7 @@ end
 --- @param base string|nil of the resource it is in, where known
 function Compilation:schema(schema, at, base)
   if type(schema) == "boolean" then
-    local node = { never = not schema, all = {}, any = {} }
+    local node = { never = not schema, kinds = {}, all = {}, any = {} }
     if node.never then
       node[1] = function(value, _, ctx) return run.fail(ctx, at, value, "is not allowed") end
     end
@@ -147,7 +145,7 @@ function Compilation:schema(schema, at, base)
   end
   local node = self.made[schema]
   if node then return node end
-  node = { all = {}, any = {} }
+  node = { kinds = {}, all = {}, any = {} }
   self.made[schema], self.edges[node], self.places[node] = node, {}, at
   self.order[#self.order + 1] = node
   local outer, outer_base, depth = self.current, self.base, self.depth

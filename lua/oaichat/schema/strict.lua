@@ -5,6 +5,7 @@
 local json = require "oaichat.json"
 local run = require "oaichat.schema.run"
 local shape = require "oaichat.schema.shape"
+local value_of = require "oaichat.schema.value"
 
 local M = {}
 
@@ -39,20 +40,18 @@ local function has(list, wanted)
   return false
 end
 
--- ---- null --------------------------------------------------------------------
-
-local function type_of(value)
-  local kind = type(value)
-  if value == json.null then return "null" end
-  if kind == "number" then return value == math.floor(value) and "integer" or "number" end
-  return kind
+local function takes_type(s, name)
+  return s.type == name or type(s.type) == "table" and has(s.type, name)
 end
+
+-- ---- null --------------------------------------------------------------------
 
 -- The guide's schemas always say their type.
 local function types_of(values)
   local list = json.array {}
   for _, one in ipairs(values) do
-    local name = type_of(one)
+    local name = value_of.kind(one)
+    if name == "number" and value_of.integral(one) then name = "integer" end
     if not has(list, name) then list[#list + 1] = name end
   end
   return #list == 1 and list[1] or list
@@ -63,7 +62,7 @@ local function nullable(s)
   if s["$ref"] then return json.object { anyOf = json.array { s, json.object { type = "null" } } } end
   if s.anyOf then
     for _, one in ipairs(s.anyOf) do
-      if one.type == "null" or type(one.type) == "table" and has(one.type, "null") then return s end
+      if takes_type(one, "null") then return s end
     end
     s.anyOf[#s.anyOf + 1] = json.object { type = "null" }
     return s
@@ -127,10 +126,6 @@ local function change_reference(s, at)
   end
   if not beside then return out end
   return json.object { description = s.description, title = s.title, anyOf = json.array { out } }
-end
-
-local function takes_type(s, name)
-  return s.type == name or type(s.type) == "table" and has(s.type, name)
 end
 
 local function change_typed(s, at, count)

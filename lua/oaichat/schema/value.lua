@@ -154,9 +154,17 @@ function M.cut(text, max)
   return text:sub(1, max) .. "..."
 end
 
+--- A place below another one, as a JSON pointer (RFC 6901).
+--- @param at string a pointer
+--- @param key string|number
+--- @return string
+function M.under(at, key)
+  return at .. "/" .. tostring(key):gsub("~", "~0"):gsub("/", "~1")
+end
+
 --- A value for a message, cut.
 --- @return string
-function M.show(value)
+function M.quote(value)
   local kind = M.kind(value)
   if kind == "array" then
     local n = type(value) == "table" and #value or 0
@@ -166,7 +174,13 @@ function M.show(value)
   elseif kind ~= "string" then
     return kind == "other" and "a Lua " .. type(value) or core.json_encode(value) or tostring(value)
   end
-  return "string " .. (core.json_encode(core.utf8_repair(M.cut(value, QUOTE_MAX))) or "")
+  return core.json_encode(core.utf8_repair(M.cut(value, QUOTE_MAX))) or ""
+end
+
+--- The same; a text is called one.
+--- @return string
+function M.show(value)
+  return (type(value) == "string" and "string " or "") .. M.quote(value)
 end
 
 return M

@@ -2,7 +2,9 @@
 -- the session has one. The store hears of a round once: begun, then committed or not.
 
 local message = require "oaichat.message"
+local observe = require "oaichat.observe"
 local requests = require "oaichat.turn.request"
+local tables = require "oaichat.tables"
 
 local M = {}
 
@@ -23,8 +25,7 @@ end
 
 -- An answer is the caller's whatever the store says; what is owed is in record.unsaved.
 local function tell(turn, err)
-  local log = turn.session._options.log
-  if err and log then pcall(log, "error", "history", { error = err.safe_message }) end
+  if err then observe.tell(turn.session._options.log, "error", "history", { error = err.safe_message }) end
 end
 
 --- Takes messages into the history, behind those that the turn added. May wait.
@@ -32,9 +33,9 @@ end
 --- @param messages table[]
 function M.commit(turn, messages)
   local session, all, begun = turn.session, {}, turn.begun
-  requests.add(all, turn.added)
-  requests.add(all, messages)
-  requests.add(session._messages, all)
+  tables.add(all, turn.added)
+  tables.add(all, messages)
+  tables.add(session._messages, all)
   -- first: a cancel while the store waits finds the round closed
   turn.added, turn.extra, turn.begun = NONE, NONE, false
   if not session._record then return end
@@ -52,7 +53,7 @@ end
 function M.replace_last(turn, messages)
   local history, record = turn.session._messages, turn.session._record
   history[#history] = nil
-  requests.add(history, messages)
+  tables.add(history, messages)
   turn.resumed = nil
   if not record then return end
   local _, _, err = record:replace(history)

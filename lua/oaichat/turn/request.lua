@@ -4,24 +4,11 @@
 local approval = require "oaichat.approval"
 local errors = require "oaichat.errors"
 local message = require "oaichat.message"
+local tables = require "oaichat.tables"
 
 local M = {}
 
 local NONE = {}
-
---- Appends items to a list.
-function M.add(list, items)
-  for _, item in ipairs(items) do list[#list + 1] = item end
-end
-
---- A table with the fields of both; the second one's win.
-function M.merged(base, extra)
-  if not extra then return base end
-  local out = {}
-  for name, value in pairs(base) do out[name] = value end
-  for name, value in pairs(extra) do out[name] = value end
-  return out
-end
 
 --- An option of the turn, else of its session.
 --- @param turn oaichat.Turn
@@ -43,11 +30,12 @@ function M.close(history, input)
     added[at] = input[at]
     at = at + 1
   end
-  local answered = {}
-  M.add(answered, history)
-  M.add(answered, added)
+  local last = #history -- only calls at the very end can be open
+  while last > 1 and history[last].role == "tool" do last = last - 1 end
+  local tail = {}
+  for i = last, #history do tail[#tail + 1] = history[i] end
   local parked = approval.parked_in(history)
-  for _, call in ipairs(message.open_calls(answered)) do
+  for _, call in ipairs(message.open_calls(tables.add(tail, added))) do
     added[#added + 1] = message.close_call(call, "it was not run", parked)
   end
   for i = at, #input do added[#added + 1] = input[i] end
@@ -72,11 +60,12 @@ end
 --- @return table
 function M.options(turn)
   local session, opts = turn.session, turn.opts
-  local params = M.merged(session._options.params or NONE, opts.params)
+  local params = session._options.params or NONE
+  if opts.params then params = tables.merged(params, opts.params) end
   local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
   local parallel = M.option(turn, "parallel_tool_calls")
-  if list and parallel ~= nil then params = M.merged(params, { parallel_tool_calls = parallel }) end
-  if turn.plan then params = M.merged(params, { response_format = turn.plan:response_format() }) end
+  if list and parallel ~= nil then params = tables.merged(params, { parallel_tool_calls = parallel }) end
+  if turn.plan then params = tables.merged(params, { response_format = turn.plan:response_format() }) end
   return {
     model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),
     stream = turn.streaming,
@@ -88,9 +77,9 @@ end
 --- @return { system: string|nil, messages: table[], origin: string }
 function M.conversation(turn)
   local session, list = turn.session, {}
-  M.add(list, session._messages)
-  M.add(list, turn.added)
-  M.add(list, turn.extra)
+  tables.add(list, session._messages)
+  tables.add(list, turn.added)
+  tables.add(list, turn.extra)
   local system, more = session.system, turn.plan and turn.plan:instruction()
   if more then system = system and system .. "\n\n" .. more or more end
   return { system = system, messages = list, origin = session._origin }

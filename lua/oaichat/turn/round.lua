@@ -5,6 +5,7 @@
 local approval = require "oaichat.approval"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local observe = require "oaichat.observe"
 
 local unpack = table.unpack or unpack
 
@@ -17,24 +18,13 @@ M.TIMEOUT = 60
 local Round = {}
 Round.__index = Round
 
-local function log(round, level, event, fields)
-  if round.log then pcall(round.log, level, event, fields) end
-end
-
-local function observe(round, name, ...)
-  local hook = round[name]
-  if not hook then return end
-  local ok, why = pcall(hook, ...)
-  if not ok then log(round, "error", name, { error = tostring(why) }) end
-end
-
 -- ---- one call ------------------------------------------------------------------
 
 local function settle(round, item, content, problem)
   if item.content ~= nil then return end
   item.content = problem and ("error: " .. problem) or content
   item.is_error = problem ~= nil
-  observe(round, "on_result", item.call, item.content, item.is_error)
+  observe.call(round.log, "on_result", round.on_result, item.call, item.content, item.is_error)
   if round.on_event then
     round.on_event {
       type = "tool_result", id = item.call.id, name = item.call.name, content = item.content,
@@ -47,16 +37,15 @@ end
 -- traceback.
 local function raised(why)
   if errors.is(why) then return why.safe_message end
-  local ok, text = pcall(tostring, why)
-  if not ok or type(text) ~= "string" then return "an error that cannot be told" end
-  return (text:match("^[^\n]*"):gsub("^%S+:%d+: ", ""))
+  return (errors.text(why):match("^[^\n]*"):gsub("^%S+:%d+: ", ""))
 end
 
 local function take(round, item, task)
   if item.content ~= nil or item.parked then return end
   if not task._ok then
-    log(round, "error", "tool", { name = item.call.name, id = item.call.id, error = raised(task._results) })
-    return settle(round, item, nil, "the tool failed: " .. raised(task._results))
+    local why = raised(task._results)
+    observe.tell(round.log, "error", "tool", { name = item.call.name, id = item.call.id, error = why })
+    return settle(round, item, nil, "the tool failed: " .. why)
   end
   -- metamethods of a user's value may raise
   local ok, content, problem = pcall(round.content, unpack(task._results, 1, 2))
@@ -87,7 +76,7 @@ local function perform(round, item)
   end
   item.stop_at = core.now() + (item.tool.timeout or round.tool_timeout or M.TIMEOUT)
   round:_ring()
-  observe(round, "on_call", item.call)
+  observe.call(round.log, "on_call", round.on_call, item.call)
   return item.tool.run(item.args, item.call)
 end
 

@@ -51,12 +51,12 @@ end
 
 -- ---- the reactor ---------------------------------------------------------------
 
---- @class oaichat.mcp.Reactor
+--- @class oaichat.loop.Reactor
 local Reactor = {}
 Reactor.__index = Reactor
 
 --- @param engine oaichat.core.Engine
---- @return oaichat.mcp.Reactor
+--- @return oaichat.loop.Reactor
 function M.new(engine)
   wait.engine(engine)
   return setmetatable({ engine = engine, entries = {} }, Reactor)

@@ -1,0 +1,39 @@
+--- settings: what chat.new and session:send take, by name and type; one table for those
+--- who check them (session) and those who gather them (config).
+
+local M = {}
+
+local TIMEOUTS = {
+  connect = "number", first_byte = "number", first_content = "number", content_idle = "number", attempt = "number",
+}
+
+--- What chat.new takes.
+M.NEW = {
+  model = "string", system = "string", params = "table", messages = "table",
+  base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
+  timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
+  limits = {
+    event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
+    depth = "number",
+  },
+  keep_partial = "boolean", schema = "table", repairs = "number",
+  tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
+  max_calls = "number", tool_timeout = "number", approve = "function", on_call = "function", on_result = "function",
+  ca_file = "string", proxy = "string", unix_socket = "string", client_cert = "string", client_key = "string",
+  resolve = "table", http2 = "boolean", redirects = "boolean", engine = "table",
+  log = "function",
+  hooks = { request = "function", attempt = "function", first_content = "function", done = "function" },
+  history = "table|string", id = "string", context = "table",
+}
+
+--- What session:send and session:stream take: some of these for one input, and more.
+M.SEND = { on_event = "function", on_done = "function", meta = "table" }
+for _, name in ipairs {
+  "model", "params", "schema", "repairs", "tools", "tool_choice", "parallel_tool_calls", "max_rounds", "max_calls",
+  "tool_timeout", "approve", "on_call", "on_result", "timeouts", "deadline", "headers", "keep_partial", "retry",
+  "idempotency",
+} do
+  M.SEND[name] = M.NEW[name]
+end
+
+return M

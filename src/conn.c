@@ -123,7 +123,8 @@ void oai_conn_consume(oai_conn *c, size_t n) {
   if (c->state != OAI_CONN_OPEN || !c->full || c->ended) return;
   /* TLS may hold bytes that the socket tells nothing of. No memory for a timer:
    * then the socket alone wakes us */
-  if (!oai_engine_timer(c->engine, &c->wake, oai_now())) set_wants(c);
+  if (!oai_engine_timer(c->engine, &c->wake, oai_engine_now(c->engine)))
+    set_wants(c);
 }
 
 oai_buf_status oai_conn_write(oai_conn *c, const char *p, size_t n) {

@@ -64,7 +64,7 @@ static void go_on(oai_child *k, double now) {
 }
 
 static void ask_to_end(oai_child *k, stage next) {
-  double now = oai_now();
+  double now = oai_engine_now(k->engine);
   if (k->stage >= next || reap(k)) return;
   k->stage = next;
   if (next == TERMED) kill(k->pid, SIGTERM);
@@ -205,7 +205,7 @@ static bool child_finish(oai_conn *c) {
   ask_to_end(c->child, ASKED);
   /* also one that is reaped already ends in a later step, by its timer */
   if (!c->child->timer.slot || c->child->timer.at == HUGE_VAL)
-    oai_engine_timer(c->engine, &c->child->timer, oai_now());
+    oai_engine_timer(c->engine, &c->child->timer, oai_engine_now(c->engine));
   return false;
 }
 

@@ -208,7 +208,7 @@ static int note_timer(CURLM *multi, long ms, void *arg) {
     oai_engine_timer_clear(c->engine, &c->curl_timer);
     return 0;
   }
-  double at = oai_now() + (double)ms / 1e3;
+  double at = oai_engine_now(c->engine) + (double)ms / 1e3;
   return oai_engine_timer(c->engine, &c->curl_timer, at) ? 0 : -1;
 }
 
@@ -260,7 +260,8 @@ static bool start(oai_conn *c, double seconds) {
   curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
   curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, note_timer);
   curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-  return oai_engine_timer(c->engine, &c->wake, oai_now() + seconds) &&
+  return oai_engine_timer(c->engine, &c->wake,
+                          oai_engine_now(c->engine) + seconds) &&
          curl_multi_add_handle(c->multi, c->easy) == CURLM_OK;
 }
 

@@ -4,7 +4,6 @@
 
 #include "digest.h"
 #include "platform.h"
-#include "pollset.h"
 #include "utf8.h"
 
 #include <curl/curl.h>
@@ -21,9 +20,9 @@
 
 /* ---- live objects a class ----------------------------------------------- */
 
-static const char *const classes[] = {OAI_ENGINE, OAI_SESSION, OAI_EXCHANGE,
-                                      OAI_SSE,    OAI_TIMER,   OAI_LISTENER,
-                                      OAI_PEER,   OAI_CONN,    OAI_FILE};
+static const char *const classes[] = {
+    OAI_ENGINE,   OAI_SESSION, OAI_EXCHANGE, OAI_SSE,  OAI_TIMER,
+    OAI_LISTENER, OAI_PEER,    OAI_CONN,     OAI_FILE, OAI_EITHER};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 
 /* Its address is the registry key of the counters. */
@@ -123,12 +122,6 @@ int oai_push_error(lua_State *L, const char *kind, const char *code,
 
 /* ---- functions ---------------------------------------------------------- */
 
-/* now() -> seconds on the monotonic clock */
-static int core_now(lua_State *L) {
-  lua_pushnumber(L, oai_now());
-  return 1;
-}
-
 /* isatty(fd) -> boolean */
 static int core_isatty(lua_State *L) {
   lua_pushboolean(L, oai_platform_isatty((int)luaL_checkinteger(L, 1)));
@@ -216,7 +209,6 @@ static const luaL_Reg functions[] = {{"base64", core_base64},
                                      {"utf8_repair", core_utf8_repair},
                                      {"random", core_random},
                                      {"live", core_live},
-                                     {"now", core_now},
                                      {"isatty", core_isatty},
                                      {"curl_version", core_curl_version},
                                      {NULL, NULL}};
@@ -242,11 +234,14 @@ int luaopen_oaichat_core(lua_State *L) {
   }
   lua_newtable(L);
   oai_setfuncs(L, functions);
+  oai_open_clock(L);
   oai_open_engine(L);
   oai_open_session(L);
   oai_open_exchange(L);
   oai_open_sse(L);
   oai_open_timer(L);
+  oai_open_either(L);
+  oai_open_limit(L);
   oai_open_json(L);
   oai_open_listen(L);
   oai_open_conn(L);

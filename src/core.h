@@ -8,11 +8,14 @@
 
 #include "compat.h"
 
+#define OAI_CLOCK "oaichat.clock"
 #define OAI_ENGINE "oaichat.engine"
 #define OAI_SESSION "oaichat.core.session"
 #define OAI_EXCHANGE "oaichat.exchange"
 #define OAI_SSE "oaichat.sse"
 #define OAI_TIMER "oaichat.timer"
+#define OAI_EITHER "oaichat.either"
+#define OAI_LIMIT "oaichat.limit"
 #define OAI_CONN "oaichat.conn"
 #define OAI_LISTENER "oaichat.listener"
 #define OAI_PEER "oaichat.peer"
@@ -39,11 +42,14 @@ void oai_class(lua_State *L, const char *class_name, const luaL_Reg *methods,
                lua_CFunction close);
 
 /* Each adds its functions to the module table on the top of the stack. */
+void oai_open_clock(lua_State *L);
 void oai_open_engine(lua_State *L);
 void oai_open_session(lua_State *L);
 void oai_open_exchange(lua_State *L);
 void oai_open_sse(lua_State *L);
 void oai_open_timer(lua_State *L);
+void oai_open_either(lua_State *L);
+void oai_open_limit(lua_State *L);
 void oai_open_json(lua_State *L);
 void oai_open_listen(lua_State *L);
 void oai_open_conn(lua_State *L);

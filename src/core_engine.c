@@ -10,6 +10,8 @@ static void push_new(lua_State *L) {
   void **box = oai_box_new(L, OAI_ENGINE);
   *box = oai_engine_new();
   if (!*box) luaL_error(L, "cannot make an engine: out of memory or files");
+  oai_clock *clock = oai_state_clock(L);
+  if (clock) oai_engine_clock(*box, clock);
   oai_live(L, OAI_ENGINE, 1);
 }
 
@@ -152,6 +154,7 @@ static const luaL_Reg methods[] = {{"fd", engine_fd},
                                    {"budget", engine_budget},
                                    {"spent", engine_spent},
                                    {"timer", oai_timer_push},
+                                   {"either", oai_either_push},
                                    {"host_limit", engine_host_limit},
                                    {"close", engine_close},
                                    {"transfers", engine_transfers},

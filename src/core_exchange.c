@@ -25,68 +25,10 @@ static oai_core_exchange *check(lua_State *L) {
 
 /* ---- start -------------------------------------------------------------- */
 
-/* Anchors the body's strings in the table at `anchor` and fills parts. */
-static size_t read_body(lua_State *L, int body, int anchor, oai_slice *parts) {
-  if (lua_type(L, body) == LUA_TSTRING) {
-    lua_pushvalue(L, body);
-    lua_rawseti(L, anchor, 1);
-    parts[0].p = lua_tolstring(L, body, &parts[0].n);
-    return 1;
-  }
-  size_t n = lua_rawlen(L, body);
-  for (size_t i = 0; i < n; i++) {
-    lua_rawgeti(L, body, (int)i + 1);
-    if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "body: part %d is a %s, not a string", (int)i + 1,
-                 luaL_typename(L, -1));
-    parts[i].p = lua_tolstring(L, -1, &parts[i].n);
-    lua_rawseti(L, anchor, (int)i + 1);
-  }
+static size_t body_size(const oai_request *r) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->nparts; i++) n += r->parts[i].n;
   return n;
-}
-
-/* The path joins the base URL as it is: it must not reach into the host's name,
- * nor be cut at a fragment. */
-static const char *read_path(lua_State *L, oai_request *r) {
-  size_t n;
-  lua_getfield(L, 3, "path");
-  if (!lua_isnil(L, -1)) {
-    if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "path: string expected, got %s", luaL_typename(L, -1));
-    r->path = lua_tolstring(L, -1, &n); /* the options keep it */
-    for (size_t i = 0; i < n; i++)
-      if (r->path[i] <= ' ' || r->path[i] > '~' || r->path[i] == '#')
-        return "path has a character that a URL's path cannot have";
-    if (n && *r->path != '/' && *r->path != '?')
-      return "path must begin with a slash";
-  }
-  lua_pop(L, 1);
-  return NULL;
-}
-
-static void read_method(lua_State *L, oai_request *r) {
-  static const char *const known[] = {"GET",   "POST",   "PUT",
-                                      "PATCH", "DELETE", NULL};
-  lua_getfield(L, 3, "method");
-  const char *name = luaL_optstring(L, -1, "POST");
-  for (size_t i = 0; known[i] && !r->method; i++)
-    if (strcmp(known[i], name) == 0) r->method = known[i];
-  if (!r->method) luaL_error(L, "unknown method %s", name);
-  lua_pop(L, 1);
-}
-
-static const char *read_request(lua_State *L, oai_core_session *s,
-                                oai_request *r) {
-  r->path = s->path;
-  r->timeouts = s->endpoint->timeouts;
-  r->deadline = -1;
-  if (lua_isnoneornil(L, 3)) return NULL;
-  luaL_checktype(L, 3, LUA_TTABLE);
-  r->deadline = oai_opt_seconds(L, 3, "deadline", -1);
-  oai_read_timeouts(L, 3, &r->timeouts);
-  read_method(L, r);
-  const char *wrong = read_path(L, r);
-  return wrong ? wrong : oai_read_headers(L, 3, &r->headers);
 }
 
 int oai_exchange_push(lua_State *L, bool stream) {
@@ -103,12 +45,17 @@ int oai_exchange_push(lua_State *L, bool stream) {
   if (!c) return luaL_error(L, "not enough memory");
   oai_live(L, OAI_EXCHANGE, 1);
   lua_getuservalue(L, 5); /* 6 */
-  r.nparts = read_body(L, 2, 6, parts);
+  r.nparts = oai_read_body(L, 2, 6, parts);
   r.parts = parts;
-  const char *wrong = read_request(L, s, &r);
+  const char *wrong = oai_read_request(L, s, &r);
   if (wrong) {
     curl_slist_free_all(r.headers);
     return oai_push_error(L, "config", "config", wrong);
+  }
+  if (body_size(&r) > s->endpoint->limits.request_bytes) {
+    curl_slist_free_all(r.headers);
+    return oai_push_error(L, "too_large", "request",
+                          "the request is larger than limits.request_bytes");
   }
   c->engine = oai_engine_ref(s->engine);
   c->x = oai_exchange_start(s->engine, s->endpoint, s->wire, &r);
@@ -268,6 +215,12 @@ static int exchange_ready(lua_State *L) {
   oai_core_exchange *c = check(L);
   lua_pushboolean(L, c->over || oai_exchange_ready(c->x));
   return 1;
+}
+
+oai_waitable *oai_waitable_check(lua_State *L, int i) {
+  if (!oai_testudata(L, i, OAI_EXCHANGE)) return oai_timer_waitable(L, i);
+  oai_core_exchange *c = oai_box_check(L, i, OAI_EXCHANGE);
+  return oai_exchange_waitable(c->x);
 }
 
 /* exchange:id() -> what engine:pop() gives when there is something to pull */

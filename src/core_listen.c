@@ -14,6 +14,7 @@ void oai_open_listen(lua_State *L) {
 
 #else
 
+#include "core_objects.h"
 #include "listen.h"
 
 #include <string.h>
@@ -56,6 +57,7 @@ static void check_names(lua_State *L) {
 static int core_listen(lua_State *L) {
   char message[256];
   oai_listen_options o = {NULL, 0, NULL};
+  oai_clock *clock = oai_state_clock(L);
   lua_settop(L, 1);
   if (!lua_isnil(L, 1)) {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -76,6 +78,7 @@ static int core_listen(lua_State *L) {
   lua_pop(L, 1);
   *box = oai_listener_open(&o, message, sizeof message);
   if (*box) {
+    if (clock) oai_listener_clock(*box, clock);
     oai_live(L, OAI_LISTENER, 1);
     return 1;
   }

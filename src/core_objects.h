@@ -14,13 +14,26 @@ typedef struct oai_core_session {
   char *path;
 } oai_core_session;
 
+/* What all deadlines of this Lua state go by. */
+oai_clock *oai_state_clock(lua_State *L);
 /* Pushes the engine of this Lua state, made at the first need. */
 void oai_engine_push_default(lua_State *L);
 /* engine:timer(seconds) -> timer */
 int oai_timer_push(lua_State *L);
+/* engine:either(exchange, exchange or timer) -> either */
+int oai_either_push(lua_State *L);
+/* Of the timer or the exchange at index i; raises on anything else. */
+oai_waitable *oai_timer_waitable(lua_State *L, int i);
+oai_waitable *oai_waitable_check(lua_State *L, int i);
 /* Starts an exchange from the arguments (session, body, options) of
  * session:send or session:stream and pushes it. */
 int oai_exchange_push(lua_State *L, bool stream);
+
+/* Anchors the body's strings (one, or a list of them) in the table at `anchor`
+ * and fills parts; gives their number. */
+size_t oai_read_body(lua_State *L, int body, int anchor, oai_slice *parts);
+/* Reads the options at index 3. NULL or what is wrong. */
+const char *oai_read_request(lua_State *L, oai_core_session *s, oai_request *r);
 
 void oai_buf_push(lua_State *L, const oai_buf *b);
 /* Pushes what was assembled, and why it failed (call only when it did). */

@@ -3,7 +3,6 @@
 #include "core.h"
 
 #include "core_objects.h"
-#include "pollset.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -32,13 +31,17 @@ int oai_timer_push(lua_State *L) {
   oai_live(L, OAI_TIMER, 1);
   t->engine = oai_engine_ref(e);
   t->timer.fire = fire;
-  if (!oai_engine_timer(e, &t->timer, oai_now() + seconds))
+  if (!oai_engine_timer(e, &t->timer, oai_engine_now(e) + seconds))
     return luaL_error(L, "not enough memory");
   return 1;
 }
 
 static oai_core_timer *check(lua_State *L) {
   return oai_box_check(L, 1, OAI_TIMER);
+}
+
+oai_waitable *oai_timer_waitable(lua_State *L, int i) {
+  return &((oai_core_timer *)oai_box_check(L, i, OAI_TIMER))->waitable;
 }
 
 /* timer:id() -> what engine:pop() gives when it goes off */
@@ -80,7 +83,7 @@ static int timer_close(lua_State *L) {
   oai_live(L, OAI_TIMER, -1);
   if (t->engine) {
     oai_engine_timer_clear(t->engine, &t->timer);
-    oai_engine_mark(t->engine, &t->waitable, false);
+    oai_engine_forget(t->engine, &t->waitable);
   }
   oai_engine_unref(t->engine);
   free(t);

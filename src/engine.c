@@ -1,44 +1,19 @@
 /* engine: see engine.h. The program is curl's docs/examples/multi-uv.c:
  * curl_multi_socket_action, told which sockets are ready. */
-#include "engine.h"
+#include "engine_internal.h"
 
-#include "pollset.h"
-
-#include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { READY_MAX = 64, SPARE_MAX = 8 };
+/* With a frozen clock and nothing due, somebody may tick: seconds. */
+static const double LOOK_AGAIN = 0.005;
 
-struct oai_engine {
-  int refs;
-  CURLM *multi;
-  oai_pollset *set;
-  /* added, not yet curl's: starting many at once would be one long step */
-  oai_transfer *starting, **last_starting;
-  double curl_due; /* when curl wants to be called; -1: not */
-  oai_timers timers;
-  oai_ready ready[READY_MAX]; /* found by wait, for the next step */
-  int nready;
-  oai_waitable *first, *last; /* what is ready and not handed out */
-  double stop_at, step_stop;
-  bool handed_out;
-  size_t transfers;
-  int draining;
-  oai_watch **watches; /* by descriptor */
-  size_t nwatches;
-  CURL *spare[SPARE_MAX]; /* reset handles: their buffers cost more */
-  size_t nspare;
-  bool stepping;
-  unsigned steps;
-};
-
+/* On the system's clock. */
 static double next_due(const oai_engine *e) {
   double due = e->starting ? 0 : e->curl_due;
-  double timer = oai_timers_next(&e->timers);
-  if (timer >= 0 && (due < 0 || timer < due)) due = timer;
-  /* a deadline of math.huge is none, and no clock takes it */
-  return due < 1e12 ? due : -1;
+  double timer = oai_clock_alarm(e->clock.clock, oai_timers_next(&e->timers));
+  return timer >= 0 && (due < 0 || timer < due) ? timer : due;
 }
 
 /* ---- what curl tells us; it only notes facts ---------------------------- */
@@ -85,6 +60,29 @@ oai_engine *oai_engine_new(void) {
   return e;
 }
 
+/* ---- the clock ---------------------------------------------------------- */
+
+#define ENGINE_OF(u)                                                           \
+  ((oai_engine *)((char *)(u)-offsetof(struct oai_engine, clock)))
+
+static double timers_due(oai_clock_user *u) {
+  return oai_timers_next(&ENGINE_OF(u)->timers);
+}
+
+static void on_moved(oai_clock_user *u) {
+  oai_pollset_alarm(ENGINE_OF(u)->set, next_due(ENGINE_OF(u)));
+}
+
+void oai_engine_clock(oai_engine *e, oai_clock *clock) {
+  e->clock.due = timers_due;
+  e->clock.moved = on_moved;
+  oai_clock_join(clock, &e->clock);
+}
+
+double oai_engine_now(const oai_engine *e) {
+  return oai_clock_now(e->clock.clock);
+}
+
 oai_engine *oai_engine_ref(oai_engine *e) {
   e->refs++;
   return e;
@@ -93,6 +91,7 @@ oai_engine *oai_engine_ref(oai_engine *e) {
 void oai_engine_unref(oai_engine *e) {
   if (!e || --e->refs) return;
   oai_timers_end(&e->timers);
+  oai_clock_leave(&e->clock);
   while (e->nspare) curl_easy_cleanup(e->spare[--e->nspare]);
   if (e->multi) curl_multi_cleanup(e->multi);
   oai_pollset_free(e->set);
@@ -183,55 +182,6 @@ static void reap(oai_engine *e) {
     oai_engine_remove(e, t);
     t->done(t, result);
   }
-}
-
-/* ---- what is ready ------------------------------------------------------ */
-
-static void unlist(oai_engine *e, oai_waitable *w) {
-  if (!w->listed) return;
-  *(w->prev ? &w->prev->next : &e->first) = w->next;
-  *(w->next ? &w->next->prev : &e->last) = w->prev;
-  w->prev = w->next = NULL;
-  w->listed = false;
-  oai_pollset_signal(e->set, e->first != NULL);
-}
-
-void oai_engine_relist(oai_engine *e, oai_waitable *w) {
-  if (w->listed || !w->ready) return;
-  w->prev = e->last;
-  w->next = NULL;
-  *(e->last ? &e->last->next : &e->first) = w;
-  e->last = w;
-  w->listed = true;
-  oai_pollset_signal(e->set, true);
-}
-
-void oai_engine_mark(oai_engine *e, oai_waitable *w, bool ready) {
-  if (w->ready == ready) return;
-  w->ready = ready;
-  if (ready)
-    oai_engine_relist(e, w);
-  else
-    unlist(e, w);
-}
-
-oai_waitable *oai_engine_pop(oai_engine *e) {
-  oai_waitable *w = e->first;
-  if (w) unlist(e, w);
-  return w;
-}
-
-void oai_engine_stop_at(oai_engine *e, double at) {
-  e->stop_at = at;
-  e->handed_out = false;
-}
-
-void oai_engine_handed_out(oai_engine *e) {
-  e->handed_out = true;
-}
-
-bool oai_engine_spent(const oai_engine *e) {
-  return e->stop_at >= 0 && e->handed_out && oai_now() >= e->stop_at;
 }
 
 bool oai_engine_watch(oai_engine *e, int fd, bool on) {
@@ -332,7 +282,7 @@ void oai_engine_step(oai_engine *e, double budget) {
   memmove(e->ready, e->ready + i, (size_t)e->nready * sizeof *e->ready);
   serve_curl_timer(e);
   reap(e);
-  oai_timers_fire(&e->timers, oai_now()); /* read first, judge after */
+  oai_timers_fire(&e->timers, oai_engine_now(e)); /* read first, judge after */
   oai_pollset_alarm(e->set, next_due(e));
   e->stepping = false;
 }
@@ -349,9 +299,26 @@ double oai_engine_timeout(oai_engine *e) {
   return timeout(e, true);
 }
 
+/* Time stands still: sleeps until a descriptor is ready, or else skips to what
+ * is due. What curl times goes by the system's clock all the same. */
+static void wait_frozen(oai_engine *e, double seconds, double most) {
+  oai_clock *clock = e->clock.clock;
+  double idle = oai_clock_idle(clock), now = oai_clock_now(clock);
+  bool soon = most >= 0 && most <= idle;
+  e->nready = oai_pollset_wait(e->set, soon ? most : idle, e->ready, READY_MAX);
+  if (e->nready || soon) return;
+  if (oai_clock_skip(clock, seconds < 0 ? -1 : now + seconds)) return;
+  if (most < 0 || most > LOOK_AGAIN) most = LOOK_AGAIN;
+  e->nready = oai_pollset_wait(e->set, most, e->ready, READY_MAX);
+}
+
 void oai_engine_wait(oai_engine *e, double seconds, bool any) {
   double most = timeout(e, any);
   if (most == 0) return;
+  if (oai_clock_frozen(e->clock.clock)) {
+    wait_frozen(e, seconds, most);
+    return;
+  }
   if (seconds >= 0 && (most < 0 || seconds < most)) most = seconds;
   e->nready = oai_pollset_wait(e->set, most, e->ready, READY_MAX);
 }

@@ -4,6 +4,7 @@
 #ifndef OAI_ENGINE_H
 #define OAI_ENGINE_H
 
+#include "clock.h"
 #include "timers.h"
 
 #include <curl/curl.h>
@@ -28,6 +29,11 @@ void oai_engine_unref(oai_engine *e);
  * for a free one. */
 void oai_engine_host_limit(oai_engine *e, long n);
 
+/* What its timers go by, from the start and for good; the system's without. */
+void oai_engine_clock(oai_engine *e, oai_clock *clock);
+/* Seconds, for deadlines. What a step may cost is measured by oai_now. */
+double oai_engine_now(const oai_engine *e);
+
 /* Starts it at the next step. */
 void oai_engine_add(oai_engine *e, oai_transfer *t);
 /* Closes the connection unless the transfer was complete. At once, also in
@@ -47,10 +53,28 @@ void oai_engine_timer_clear(oai_engine *e, oai_timer *t);
  * the descriptor is readable and wait (with `any`) returns at once. */
 typedef struct oai_waitable {
   struct oai_waitable *prev, *next; /* in the list */
+  struct oai_either *either;
   bool ready, listed;
 } oai_waitable;
 
 void oai_engine_mark(oai_engine *e, oai_waitable *w, bool ready);
+/* Not ready any more, and about to go. */
+void oai_engine_forget(oai_engine *e, oai_waitable *w);
+
+/* Ready while one of the two is, or once it was canceled: for who waits for
+ * both. Embed it, zeroed. A waitable is in one of them at a time. */
+typedef struct oai_either {
+  oai_waitable waitable;
+  oai_waitable *a, *b;
+  bool canceled;
+} oai_either;
+
+void oai_engine_either(oai_engine *e, oai_either *either, oai_waitable *a,
+                       oai_waitable *b);
+void oai_engine_either_cancel(oai_engine *e, oai_either *either);
+/* Leaves the two, and is about to go. */
+void oai_engine_either_part(oai_engine *e, oai_either *either);
+
 /* Lists a ready one again, behind the others: whoever pulled left something. */
 void oai_engine_relist(oai_engine *e, oai_waitable *w);
 /* Takes the first off the list; NULL when it is empty. It stays ready. */
@@ -89,8 +113,9 @@ bool oai_engine_step_spent(const oai_engine *e);
 /* How often step was called: tells what came in this step from what waits. */
 unsigned oai_engine_steps(const oai_engine *e);
 /* Sleeps until there is work for step, at most `seconds` (< 0: no limit);
- * returns early on a signal. With `any`, things that wait to be pulled count as
- * work; a reader of one of them must not be woken by the others. */
+ * returns early on a signal, or skips with a frozen clock. With `any`, things
+ * that wait to be pulled count as work; a reader of one of them must not be
+ * woken by the others. */
 void oai_engine_wait(oai_engine *e, double seconds, bool any);
 /* Seconds until step has timed work, 0 when there is work now; -1: only a
  * descriptor can bring some. */

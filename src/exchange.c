@@ -2,8 +2,6 @@
  * exchange_judge.c, its deadlines exchange_clock.c, libcurl exchange_curl.c. */
 #include "exchange_internal.h"
 
-#include "pollset.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -23,7 +21,7 @@ static void note_content(oai_exchange *x, size_t mark) {
   for (size_t i = mark; i < x->delta.nops && !content; i++)
     content = is_content(&x->delta.ops[i]);
   if (!content) return;
-  x->content_at = oai_now();
+  x->content_at = oai_engine_now(x->engine);
   if (x->first_content_at >= 0) return;
   x->first_content_at = x->content_at;
   oai_exchange_arm(x);
@@ -50,7 +48,7 @@ bool oai_exchange_read(oai_exchange *x, const oai_sse_event *event) {
   }
   if (x->finished_at < 0 && !x->transfer_over &&
       oai_delta_finished(&x->delta)) {
-    x->finished_at = oai_now();
+    x->finished_at = oai_engine_now(x->engine);
     oai_exchange_arm(x);
   }
   return true;
@@ -158,7 +156,7 @@ static void init(oai_exchange *x, const oai_request *r) {
   x->timer.fire = oai_exchange_on_timer;
   x->stream = r->stream;
   x->timeouts = r->timeouts;
-  x->start = oai_now();
+  x->start = oai_engine_now(x->engine);
   x->total_at = r->deadline < 0 ? -1 : x->start + r->deadline;
   x->headers_at = x->first_content_at = x->finished_at = x->ended_at =
       x->connected_at = -1;
@@ -208,7 +206,7 @@ static void wipe_headers(struct curl_slist *list) {
 void oai_exchange_free(oai_exchange *x) {
   if (!x) return;
   oai_exchange_close_socket(x);
-  oai_exchange_set_ready(x, false);
+  oai_engine_forget(x->engine, &x->waitable);
   if (x->transfer.easy) oai_engine_easy_done(x->engine, x->transfer.easy);
   wipe_headers(x->headers);
   free(x->url);

@@ -3,8 +3,6 @@
  * paused or nobody stepped does not count. See exchange.h. */
 #include "exchange_internal.h"
 
-#include "pollset.h"
-
 #include <math.h>
 #include <stddef.h>
 
@@ -54,7 +52,7 @@ static due deadline(oai_exchange *x) {
 
 void oai_exchange_arm(oai_exchange *x) {
   /* never now: a deadline too short for the clock would come round for ever */
-  double at = fmax(deadline(x).at, oai_now() + 0.001);
+  double at = fmax(deadline(x).at, oai_engine_now(x->engine) + 0.001);
   if (oai_engine_timer(x->engine, &x->timer, at)) return;
   x->nomem = true;
   oai_exchange_set_ready(x, true);

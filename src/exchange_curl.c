@@ -2,8 +2,8 @@
  * The callbacks append bytes and note facts, nothing more. See exchange.h. */
 #include "easy.h"
 #include "exchange_internal.h"
-#include "pollset.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +83,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg) {
   if (memchr(p, 0, n)) return stop(x, &x->nul_header);
   if (n <= 2 && (*p == '\r' || *p == '\n')) {
     x->headers_done = x->status >= 200;
-    if (x->headers_done) x->headers_at = oai_now();
+    if (x->headers_done) x->headers_at = oai_engine_now(x->engine);
     return n;
   }
   if (x->headers_done) return n; /* trailers */
@@ -167,7 +167,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg) {
     return CURL_WRITEFUNC_PAUSE;
   }
   x->received += n;
-  if (x->finished_at >= 0) x->byte_at = oai_now();
+  if (x->finished_at >= 0) x->byte_at = oai_engine_now(x->engine);
   if (x->received > x->endpoint->limits.response_bytes)
     return stop(x, &x->over);
   if (x->status >= 300 && x->body.n > OAI_ERROR_MAX) return stop(x, &x->enough);
@@ -187,7 +187,9 @@ bool oai_exchange_connected(oai_exchange *x) {
   if (x->connected_at >= 0) return true;
   if (!x->transfer.easy) return false;
   curl_easy_getinfo(x->transfer.easy, CURLINFO_PRETRANSFER_TIME_T, &us);
-  if (us > 0) x->connected_at = x->start + (double)us / 1e6;
+  if (us > 0)
+    x->connected_at =
+        fmin(x->start + (double)us / 1e6, oai_engine_now(x->engine));
   return us > 0;
 }
 

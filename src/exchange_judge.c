@@ -3,7 +3,6 @@
 #include "exchange_internal.h"
 
 #include "apierror.h"
-#include "pollset.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +30,7 @@ void oai_exchange_close_socket(oai_exchange *x) {
 void oai_exchange_end(oai_exchange *x) {
   if (x->ended) return;
   x->ended = true;
-  x->ended_at = oai_now();
+  x->ended_at = oai_engine_now(x->engine);
   oai_exchange_close_socket(x);
   oai_exchange_set_ready(x, true);
 }
@@ -67,7 +66,7 @@ void oai_exchange_succeed(oai_exchange *x) {
     return;
   }
   x->proved = x->ended = true;
-  x->ended_at = oai_now();
+  x->ended_at = oai_engine_now(x->engine);
   oai_exchange_set_ready(x, true);
   oai_engine_timer_clear(x->engine, &x->timer);
   if (!x->transfer.added) return;

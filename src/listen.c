@@ -10,6 +10,7 @@
 #include "listen_internal.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,8 +54,31 @@ static double next_due(const oai_listener *l) {
   return due;
 }
 
+double oai_listener_now(const oai_listener *l) {
+  return oai_clock_now(l->clock.clock);
+}
+
 void oai_listener_rearm(oai_listener *l) {
-  if (l) oai_port_arm(&l->port, next_due(l));
+  if (l) oai_port_arm(&l->port, oai_clock_alarm(l->clock.clock, next_due(l)));
+}
+
+#define LISTENER_OF(u)                                                         \
+  ((oai_listener *)((char *)(u)-offsetof(struct oai_listener, clock)))
+
+static double clock_due(oai_clock_user *u) {
+  oai_listener *l = LISTENER_OF(u);
+  return u->ticks && oai_port_pending(&l->port) ? 0 : next_due(l);
+}
+
+static void on_moved(oai_clock_user *u) {
+  oai_listener_rearm(LISTENER_OF(u));
+}
+
+void oai_listener_clock(oai_listener *l, oai_clock *clock) {
+  l->clock.ticks = l->port.fd < 0;
+  l->clock.due = clock_due;
+  l->clock.moved = on_moved;
+  oai_clock_join(clock, &l->clock);
 }
 
 static void accept_all(oai_listener *l) {
@@ -68,14 +92,14 @@ static void accept_all(oai_listener *l) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return;
     /* No descriptors or memory: the socket stays readable, so look away. */
     oai_port_set(&l->port, l->fd, OAI_PORT_READ, 0, NULL);
-    l->accept_due = oai_port_now() + ACCEPT_RETRY;
+    l->accept_due = oai_listener_now(l) + ACCEPT_RETRY;
     return;
   }
 }
 
 static void wake(oai_listener *l) {
   if (oai_node_empty(&l->paused) && !l->accept_due) return;
-  double now = oai_port_now();
+  double now = oai_listener_now(l);
   while (!oai_node_empty(&l->paused) && l->paused.next->peer->due <= now) {
     oai_peer *p = l->paused.next->peer;
     oai_peer_wake(p);
@@ -141,6 +165,7 @@ oai_listener *oai_listener_open(const oai_listen_options *o, char *message,
 }
 
 void oai_listener_close(oai_listener *l) {
+  oai_clock_leave(&l->clock);
   while (!oai_node_empty(&l->all)) {
     oai_peer *p = l->all.next->peer;
     bool mine = !p->accepted || p->orphan;
@@ -169,7 +194,7 @@ int oai_listener_port(const oai_listener *l) {
 double oai_listener_timeout(const oai_listener *l) {
   double due = next_due(l);
   if (due <= 0) return due;
-  double left = due - oai_port_now();
+  double left = due - oai_listener_now(l);
   return left > 0 ? left : 0;
 }
 

@@ -12,6 +12,7 @@
 #define OAI_LISTEN_H
 
 #include "buf.h"
+#include "clock.h"
 
 typedef struct oai_listener oai_listener;
 typedef struct oai_peer oai_peer;
@@ -25,6 +26,8 @@ typedef struct oai_listen_options {
 /* NULL with a sentence in message on failure. */
 oai_listener *oai_listener_open(const oai_listen_options *options,
                                 char *message, size_t size);
+/* What pauses go by, from the start and for good; the system's without. */
+void oai_listener_clock(oai_listener *l, oai_clock *clock);
 /* Closes every connection at once; peers handed out live on, dead. */
 void oai_listener_close(oai_listener *l);
 int oai_listener_fd(const oai_listener *l);   /* -1: none */

@@ -45,6 +45,7 @@ struct oai_peer {
 
 struct oai_listener {
   oai_port port;
+  oai_clock_user clock;
   int fd;
   char *path;
   unsigned turn;
@@ -59,6 +60,8 @@ void oai_node_del(oai_node *k);
 /* Moves to the end of a list. */
 void oai_node_add(oai_node *head, oai_node *k);
 
+/* On the clock of the pauses. */
+double oai_listener_now(const oai_listener *l);
 /* Sets the alarm; NULL: nothing. */
 void oai_listener_rearm(oai_listener *l);
 /* Takes over an accepted socket; closes it on failure. */

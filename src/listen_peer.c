@@ -128,7 +128,7 @@ static bool peer_send(oai_peer *p, oai_action *a, size_t *sent, bool *more) {
 
 static void peer_sleep(oai_peer *p, double seconds) {
   oai_node *list = &p->listener->paused, *before = list;
-  p->due = oai_port_now() + seconds;
+  p->due = oai_listener_now(p->listener) + seconds;
   /* From the end: pauses are mostly of one length. */
   while (before->prev != list && before->prev->peer->due > p->due)
     before = before->prev;

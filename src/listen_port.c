@@ -17,12 +17,6 @@
 
 enum { BACKLOG = 1024 };
 
-double oai_port_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 #if defined __linux__ && !defined OAI_LISTEN_POLL
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -80,6 +74,11 @@ int oai_port_wait(oai_port *port, oai_port_event *events, int max) {
     events[count++] = (oai_port_event){got[i].data.ptr, what};
   }
   return count;
+}
+
+bool oai_port_pending(oai_port *port) {
+  (void)port;
+  return false;
 }
 
 #else
@@ -142,6 +141,10 @@ int oai_port_wait(oai_port *port, oai_port_event *events, int max) {
     if (what) events[count++] = (oai_port_event){port->who[port->next], what};
   }
   return count;
+}
+
+bool oai_port_pending(oai_port *port) {
+  return poll(port->fds, (nfds_t)port->n, 0) > 0;
 }
 #endif
 

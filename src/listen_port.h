@@ -26,7 +26,6 @@ typedef struct oai_port {
   size_t n, cap, next; /* next: where to look first */
 } oai_port;
 
-double oai_port_now(void); /* monotonic seconds */
 bool oai_port_open(oai_port *port);
 void oai_port_close(oai_port *port);
 /* Changes what is watched from `had` to `want`; -1 stands for not watched. */
@@ -35,6 +34,8 @@ bool oai_port_set(oai_port *port, int fd, int had, int want, void *who);
 void oai_port_arm(oai_port *port, double at);
 /* What happened until now; never sleeps. */
 int oai_port_wait(oai_port *port, oai_port_event *events, int max);
+/* Where there is no fd: something happened that wait would tell. */
+bool oai_port_pending(oai_port *port);
 /* Non-blocking, closed on exec. */
 bool oai_port_prepare(int fd);
 /* A listening socket | -1 with errno. path NULL: TCP at a numeric host. */

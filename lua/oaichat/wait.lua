@@ -131,7 +131,7 @@ end
 --- @return number|nil
 function M.slice(seconds)
   for _, entry in ipairs(pumps) do
-    if not entry.fd and (not seconds or seconds > TICK) then return TICK end
+    if not entry.fd and (not seconds or seconds > TICK) and not core.clock():frozen() then return TICK end
   end
   return seconds
 end

@@ -4,6 +4,7 @@
 -- characters of a message. Needs luasql.postgres. libpq blocks: under luv and tick the
 -- store raises unless allow_blocking = true.
 
+local luasql = require "oaichat.luasql"
 local options = require "oaichat.options"
 local sql = require "oaichat.history.sql"
 
@@ -100,7 +101,7 @@ function M.new(opts)
   local env
   if not opts.connection then
     local text, err
-    env, text, err = sql.driver("postgres", "postgres")
+    env, text, err = luasql.driver("history.postgres", "postgres")
     if not env then return nil, text, err end
   end
   return sql.new(Postgres, opts, env)

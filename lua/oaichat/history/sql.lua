@@ -310,21 +310,10 @@ local function make(store)
   return true
 end
 
---- A binding of luasql.
---- @param kind string the store's name
---- @param name string luasql's name of it
---- @return userdata|nil env, string|nil message, oaichat.Error|nil err kind "config", code "missing"
-function M.driver(kind, name)
-  local found, luasql = pcall(require, "luasql." .. name)
-  if found then return luasql[name]() end
-  local text = "history.%s needs luasql.%s: apt install lua-sql-%s, or luarocks install luasql-%s"
-  return errors.fail { kind = "config", code = "missing", message = text:format(kind, name, name, name) }
-end
-
 --- A store over a dialect. Opens the database and makes its tables where they are not.
 --- @param dialect table name, kind, open(store): a connection, or nil and why not; closed: what to say then;
----   classify(text, opening): code, retryable, lost; begin_read, begin_write, guard(store, run, id), tables(store, run),
----   search(store, words, quoted): what stands behind WHERE, and whether it alone decides; clock: its time in SQL
+---   classify(text, opening): code, retryable, lost; begin_read, begin_write, guard(store, run, id), tables(store,
+---   run), search(store, words, quoted): what stands behind WHERE, and whether it alone decides; clock: its time in SQL
 --- @param opts table prefix, connection, allow_blocking; more is the dialect's
 --- @param env userdata|nil luasql's, where the store opens its connections itself
 --- @return table|nil store, string|nil message, oaichat.Error|nil err

@@ -3,8 +3,8 @@
 -- (3.34), else by LIKE. Needs luasql.sqlite3. SQLite blocks while it works: under luv
 -- and tick the store raises unless allow_blocking = true.
 
-local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local luasql = require "oaichat.luasql"
 local options = require "oaichat.options"
 local sql = require "oaichat.history.sql"
 
@@ -12,58 +12,12 @@ local M = {}
 
 local Sqlite = {
   name = "SQLite", kind = "sqlite", closed = "the SQLite database could not be opened",
-  begin_read = "BEGIN", begin_write = "BEGIN IMMEDIATE",
+  begin_read = "BEGIN", begin_write = "BEGIN IMMEDIATE", classify = luasql.classify,
 }
-
--- What SQLite says (sqlite3.c, sqlite3ErrStr) to our codes.
-local SAYS = {
-  { "malformed", "corrupt" }, { "not a database", "corrupt" }, { "disk is full", "full" }, { "readonly", "read_only" },
-  { "locked", "unavailable", true }, { "too big", "too_large" }, { "unable to open", "io" },
-}
-
-function Sqlite.classify(text)
-  for _, one in ipairs(SAYS) do
-    if text:find(one[1], 1, true) then return one[2], one[3] end
-  end
-  return "io"
-end
-
-local function pragma(con, text)
-  local cursor, why = con:execute(text)
-  if not cursor then return nil, why end
-  if type(cursor) ~= "number" then
-    local ok, err = cursor:fetch()
-    cursor:close()
-    if not ok and err then return nil, err end
-  end
-  return true
-end
-
--- A new file is for this user alone; what SQLite puts beside it has the same rights.
--- One that exists is left alone: to close it would drop the locks of this process.
-local function reserve(path)
-  if path:find "^:" or path:find "^file:" then return end
-  local file = core.file.open(path, "create")
-  if file then file:close() end
-end
 
 function Sqlite.open(store)
   local opts = store._opts
-  reserve(opts.path)
-  local con, why = store._env:connect(opts.path)
-  if not con then return nil, why end
-  for _, text in ipairs {
-    ("PRAGMA busy_timeout = %d"):format(math.min(1e9, math.floor((opts.timeout or 5) * 1000))),
-    "PRAGMA journal_mode = WAL", "PRAGMA synchronous = " .. (opts.synchronous or "full"),
-  } do
-    local ok
-    ok, why = pragma(con, text)
-    if not ok then
-      con:close()
-      return nil, why
-    end
-  end
-  return con
+  return luasql.open(store._env, opts.path, opts.timeout or 5, "synchronous = " .. (opts.synchronous or "full"))
 end
 
 -- BEGIN IMMEDIATE is the lock.
@@ -145,7 +99,7 @@ function M.new(opts)
   local env
   if opts.path then
     local text, err
-    env, text, err = sql.driver("sqlite", "sqlite3")
+    env, text, err = luasql.driver("history.sqlite", "sqlite3")
     if not env then return nil, text, err end
   end
   return sql.new(Sqlite, opts, env)

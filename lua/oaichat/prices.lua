@@ -1,0 +1,114 @@
+--- prices: what tokens cost, as data, and what a usage comes to. What is not known is
+-- nil, never guessed. Knows the names of the wire; no request and no ledger.
+
+local errors = require "oaichat.errors"
+
+local M = {}
+
+local SOURCE = "https://developers.openai.com/api/docs/pricing"
+local DATE = "2026-11"
+
+local function openai(input, cached, output)
+  return { input = input, cached = cached, output = output, source = SOURCE, date = DATE }
+end
+
+--- US dollars for 1e6 tokens, at the standard service tier: input, cached (input that
+--- the provider had in its cache; without it such input costs as any other), output
+--- (reasoning is part of it). Change it, or give another table where prices are asked for.
+--- @type table<string, { input: number, cached: number|nil, output: number, source: string|nil, date: string|nil }>
+M.TABLE = {
+  ["gpt-4o"] = openai(2.50, 1.25, 10),
+  -- dearer than what the name without the date stands for
+  ["gpt-4o-2024-05-13"] = openai(5, nil, 15),
+  ["gpt-4o-mini"] = openai(0.15, 0.075, 0.60),
+  ["gpt-4.1"] = openai(2, 0.50, 8),
+  ["gpt-4.1-mini"] = openai(0.40, 0.10, 1.60),
+  ["gpt-4.1-nano"] = openai(0.10, 0.025, 0.40),
+  o3 = openai(2, 0.50, 8),
+  ["o4-mini"] = openai(1.10, 0.275, 4.40),
+  ["gpt-5"] = openai(1.25, 0.125, 10),
+  ["gpt-5-mini"] = openai(0.25, 0.025, 2),
+  ["gpt-5-nano"] = openai(0.05, 0.005, 0.40),
+  ["gpt-5.1"] = openai(1.25, 0.125, 10),
+  ["gpt-5.2"] = openai(1.75, 0.175, 14),
+}
+
+--- A price must be a number of dollars, 0 or more. Raises; gives the table back.
+--- @param list table
+--- @return table list
+function M.check(list)
+  if type(list) ~= "table" then errors.misuse("prices: table expected, got " .. type(list)) end
+  for model, price in pairs(list) do
+    if type(model) ~= "string" or type(price) ~= "table" then
+      errors.misuse("prices: { [model] = { input =, cached =, output = } } expected")
+    end
+    for _, name in ipairs { "input", "cached", "output" } do
+      local value = price[name]
+      local fine = type(value) == "number" and value >= 0 and value < math.huge
+      if not fine and not (name == "cached" and value == nil) then
+        errors.misuse(("prices[%q].%s: US dollars for 1e6 tokens expected, got %s"):format(model, name,
+          tostring(value)))
+      end
+    end
+  end
+  return list
+end
+
+--- Our table with a user's changes: a new one.
+--- @param changes table<string, table|false> false: the price is not known
+--- @return table
+function M.extended(changes)
+  local out = {}
+  for model, price in pairs(M.TABLE) do out[model] = price end
+  for model, price in pairs(changes) do out[model] = price or nil end
+  return M.check(out)
+end
+
+--- The price of a model. A snapshot (gpt-4o-2024-08-06) that has none of its own has
+--- that of the name before the date; nothing else is taken for something else.
+--- @param model string|nil
+--- @param list table|nil instead of ours
+--- @return table|nil price
+function M.of(model, list)
+  if type(model) ~= "string" then return nil end
+  list = list or M.TABLE
+  return list[model] or list[model:match "^(.+)%-%d%d%d%d%-[01]%d%-[0-3]%d$" or false]
+end
+
+local function count(value)
+  if type(value) == "number" and value >= 0 and value < math.huge then return value end
+end
+
+local function detail(details, name)
+  return type(details) == "table" and count(details[name]) or nil
+end
+
+--- The counts of a usage, by the ledger's names; each nil where the usage does not say.
+--- `cached` is part of `input`, `reasoning` of `output`.
+--- @param usage table|nil the wire's names
+--- @return table counts input, output, cached, reasoning, tokens, audio
+function M.read(usage)
+  if type(usage) ~= "table" then return {} end
+  local sent, got = usage.prompt_tokens_details, usage.completion_tokens_details
+  local input, output = count(usage.prompt_tokens), count(usage.completion_tokens)
+  local heard, spoken = detail(sent, "audio_tokens"), detail(got, "audio_tokens")
+  return {
+    input = input, output = output, cached = detail(sent, "cached_tokens"), reasoning = detail(got, "reasoning_tokens"),
+    tokens = count(usage.total_tokens) or input and output and input + output,
+    audio = (heard or 0) + (spoken or 0),
+  }
+end
+
+--- What a usage costs.
+--- @param model string|nil
+--- @param usage table|nil the wire's names
+--- @param list table|nil instead of our prices
+--- @return number|nil dollars nil: the model, the usage or a part of it (audio) has no price that is known
+function M.cost(model, usage, list)
+  local price, counts = M.of(model, list), M.read(usage)
+  local input, output, cached = counts.input, counts.output, counts.cached or 0
+  if not price or not input or not output or cached > input or counts.audio > 0 then return nil end
+  return ((input - cached) * price.input + cached * (price.cached or price.input) + output * price.output) / 1e6
+end
+
+return M

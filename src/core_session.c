@@ -3,9 +3,11 @@
 #include "core.h"
 
 #include "core_objects.h"
+#include "digest.h"
 #include "wire_chat.h"
 #include "wire_raw.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +59,7 @@ static void read_limits(lua_State *L, int options, oai_limits *l) {
   l->response_bytes = oai_opt_size(L, i, "response_bytes", l->response_bytes);
   l->header_bytes = oai_opt_size(L, i, "header_bytes", l->header_bytes);
   l->tool_calls = oai_opt_size(L, i, "tool_calls", l->tool_calls);
+  l->request_bytes = oai_opt_size(L, i, "request_bytes", l->request_bytes);
   size_t depth = oai_opt_size(L, i, "depth", (size_t)l->depth);
   /* the scanner recurses; small C stacks are 256 kB */
   l->depth = depth > 1000 ? 1000 : (int)depth;
@@ -149,6 +152,20 @@ static const char *environment_key(oai_endpoint *e) {
   return ours ? oai_endpoint_set_key(e, key, strlen(key)) : NULL;
 }
 
+/* key_of = another session: at the same origin its key serves here too. */
+static const char *inherited_key(lua_State *L, int options, oai_endpoint *e) {
+  const char *wrong = NULL;
+  lua_getfield(L, options, "key_of");
+  oai_core_session *s =
+      lua_isnil(L, -1) ? NULL : oai_box_check(L, lua_gettop(L), OAI_SESSION);
+  if (!s || strcmp(s->endpoint->origin, e->origin) != 0)
+    wrong = environment_key(e);
+  else if (s->endpoint->key.n)
+    wrong = oai_endpoint_set_key(e, s->endpoint->key.p, s->endpoint->key.n);
+  lua_pop(L, 1);
+  return wrong;
+}
+
 static const char *read_key(lua_State *L, int options, oai_endpoint *e) {
   const char *wrong = NULL;
   size_t n;
@@ -158,7 +175,7 @@ static const char *read_key(lua_State *L, int options, oai_endpoint *e) {
     wrong = oai_endpoint_set_key(e, key, n);
     if (!wrong && !e->key.n) wrong = "api_key is empty";
   } else if (lua_isnil(L, -1)) {
-    wrong = environment_key(e);
+    wrong = inherited_key(L, options, e);
   } else if (lua_toboolean(L, -1)) { /* false: no key at all */
     luaL_error(L, "api_key: string or false expected, got %s",
                luaL_typename(L, -1));
@@ -221,7 +238,7 @@ static oai_engine *read_engine(lua_State *L, int options) {
 
 /* new{ base_url, api_key, headers, timeouts, limits, wire, path, engine,
  *      allow_http, ca_file, proxy, unix_socket, client_cert, client_key,
- *      resolve, http2, redirects } -> session | nil, message, err */
+ *      resolve, http2, redirects, key_of } -> session | nil, message, err */
 static int core_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -264,6 +281,30 @@ static int session_origin(lua_State *L) {
   return 1;
 }
 
+/* session:identity(model) -> 64 hexadecimal digits: what a limit, a cool-down
+ * and a circuit belong to. SHA-256 over the base URL with its path, the key and
+ * the model, a NUL between them; none of the key can be told from it. */
+static int session_identity(lua_State *L) {
+  oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
+  const oai_endpoint *e = s->endpoint;
+  size_t model_n, base_n = strlen(e->base);
+  const char *model = luaL_checklstring(L, 2, &model_n);
+  size_t n = base_n + 1 + e->key.n + 1 + model_n;
+  char *bytes = malloc(n), text[2 * OAI_SHA256_SIZE + 1];
+  unsigned char sum[OAI_SHA256_SIZE];
+  if (!bytes) return luaL_error(L, "not enough memory");
+  memcpy(bytes, e->base, base_n + 1);
+  if (e->key.n) memcpy(bytes + base_n + 1, e->key.p, e->key.n);
+  bytes[base_n + 1 + e->key.n] = 0;
+  memcpy(bytes + base_n + 1 + e->key.n + 1, model, model_n);
+  oai_sha256(sum, bytes, n);
+  oai_wipe(bytes, n);
+  free(bytes);
+  for (size_t i = 0; i < sizeof sum; i++) sprintf(text + 2 * i, "%02x", sum[i]);
+  lua_pushlstring(L, text, 2 * sizeof sum);
+  return 1;
+}
+
 static int session_close(lua_State *L) {
   oai_core_session *s = oai_box_take(L, 1, OAI_SESSION);
   if (!s) return 0;
@@ -275,11 +316,10 @@ static int session_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {{"send", session_send},
-                                   {"stream", session_stream},
-                                   {"origin", session_origin},
-                                   {"close", session_close},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"send", session_send},     {"stream", session_stream},
+    {"origin", session_origin}, {"identity", session_identity},
+    {"close", session_close},   {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"new", core_new}, {NULL, NULL}};
 

@@ -3,9 +3,9 @@
 -- in its first line what it is.
 
 local C_LEVELS = {
-  buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, platform = 0, pollset = 0, listen_port = 0, timers = 0,
-  regex = 0, bpe = 0, unicode = 0, file = 0,
-  sse = 1, retry = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1, listen = 1,
+  clock = 0, buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, platform = 0, pollset = 0, listen_port = 0,
+  timers = 0, regex = 0, bpe = 0, unicode = 0, file = 0,
+  sse = 1, retry = 1, limit = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1, listen = 1,
   delta = 2, conn = 2,
   wire = 3,
   exchange = 4,
@@ -26,6 +26,9 @@ local LUA_LEVELS = {
   schema = 3, approval = 2, tools = 4, structured = 4, ["turn/round"] = 4, ["turn/request"] = 3, ["turn/history"] = 4,
   tokens = 2, window = 3, context = 4, record = 3, attempts = 4, conversation = 5, turn = 5, stream = 5,
   session = 6, service = 6, history = 5,
+  source = 3, canned = 3.2, account = 3, circuit = 1, limiter = 4, ["limiter/redis"] = 3.8, ["limiter/script"] = 0,
+  route = 4.6, ["route/steps"] = 3, ["route/kinds"] = 4.4, ["route/hedge"] = 4.5,
+  moderation = 4.5, gate = 4.6, policy = 4.8, ["turn/call"] = 4.9,
   ["history/common"] = 3, ["history/journal"] = 3.1, ["history/disk"] = 3.2, ["history/memory"] = 4,
   ["history/file"] = 4,
   ["resp/url"] = 1, ["resp/faults"] = 1, ["resp/parser"] = 2, ["resp/link"] = 3.2, resp = 3.5,
@@ -35,7 +38,12 @@ local LUA_LEVELS = {
   transcript = 3, ["transcript/check"] = 2.5, ["transcript/markdown"] = 2, config = 3, ["config/secret"] = 2.5,
   mcp = 7, ["mcp/caller"] = 6, ["mcp/link"] = 5, ["mcp/greet"] = 4, ["mcp/http"] = 4, ["mcp/stdio"] = 3,
   ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/rpc"] = 2,
-  testing = 7, ["testing/http"] = 6,
+  lru = 0, luasql = 1, prices = 1, ledger = 3, budget = 3, ["budget/spent"] = 0,
+  cache = 3, ["cache/common"] = 2, ["cache/memory"] = 2.5, ["cache/sqlite"] = 2.5,
+  testing = 7, ["testing/http"] = 6, ["testing/bodies"] = 6, ["testing/clock"] = 6, ["testing/answer"] = 6,
+  ["testing/redact"] = 6, ["testing/cassette"] = 6, ["testing/compare"] = 6, ["testing/response"] = 6.1,
+  ["testing/steps"] = 6.1, ["testing/server"] = 6.2, ["testing/chaos"] = 6.3, ["testing/provider"] = 6.3,
+  ["testing/record"] = 6.3, ["testing/replay"] = 6.3,
   init = 8,
 }
 

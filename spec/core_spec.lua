@@ -46,6 +46,7 @@ describe("the C module", function()
       Conn = conn,
       core = core, Engine = core.engine(), Session = session, Exchange = exchange, Sse = sse,
       Listener = listener, Peer = peer, Timer = core.engine():timer(1),
+      Limit = core.limit {}, Either = core.engine():either(core.engine():timer(1), core.engine():timer(1)),
     }
     for class, object in pairs(live) do
       local mt = getmetatable(object)

@@ -2,6 +2,7 @@
 #include "endpoint.h"
 
 #include <ctype.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ oai_endpoint *oai_endpoint_new(void) {
   e->refs = 1;
   oai_buf_init(&e->key, 64 * 1024);
   e->timeouts = (oai_timeouts){10, 120, 300, 120, 600};
-  e->limits = (oai_limits){16000000, 64000000, 256000, 128, 128};
+  e->limits = (oai_limits){16000000, 64000000, 256000, 128, 128, SIZE_MAX};
   return e;
 }
 

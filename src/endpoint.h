@@ -16,6 +16,7 @@ typedef struct oai_timeouts {
 typedef struct oai_limits {
   size_t event_bytes, response_bytes, header_bytes, tool_calls;
   int depth;
+  size_t request_bytes; /* of a body of ours; SIZE_MAX: as long as it is */
 } oai_limits;
 
 typedef struct oai_endpoint {

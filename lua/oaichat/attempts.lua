@@ -7,6 +7,7 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local observe = require "oaichat.observe"
 local reply = require "oaichat.reply"
+local source = require "oaichat.source"
 local tables = require "oaichat.tables"
 local wait = require "oaichat.wait"
 
@@ -52,10 +53,21 @@ local function ratelimit(exchange)
   return out
 end
 
--- One attempt's exchange.
+-- One attempt's exchange. May wait where there is an account: for its limits.
 local function exchange_of(call)
   local options = call.options
+  if options.account then
+    local ticket, text, err = options.account:enter(call)
+    if not ticket then return nil, text, err end
+    if call.canceled then
+      ticket:release()
+      return errors.fail { kind = "canceled", code = "canceled" }
+    end
+    call.ticket = ticket
+  end
   local left = options.stop_at and math.max(options.stop_at - core.now(), 0)
+  local granted = call.ticket and call.ticket:left()
+  if granted then left = math.min(left or granted, granted) end
   local wire_options = { timeouts = options.timeouts, headers = call.headers, deadline = left }
   local exchange, why, failure
   if options.stream then
@@ -63,8 +75,10 @@ local function exchange_of(call)
   else
     exchange, why, failure = call.session:send(call.parts, wire_options)
   end
-  if not exchange then return errors.fail { kind = failure.kind, code = failure.code, message = why } end
-  return exchange
+  if exchange then return exchange end
+  if call.ticket then call.ticket:release() end
+  call.ticket = nil
+  return errors.fail { kind = failure.kind, code = failure.code, message = why }
 end
 
 -- The server may know the attempts for one: by a key that is the same in all.
@@ -74,29 +88,51 @@ local function headers_of(options)
 end
 
 local function tell_start(call)
-  if not call.hooks and not call.log then return end
-  call.text, call.poll = Call.first_text, Call.first_poll
-  notify(call, "attempt", { number = #call.attempts + 1, model = call.model, origin = call.origin })
+  local feeds = call.ticket and call.ticket.feed ~= nil
+  local told = call.hooks ~= nil or call.log ~= nil
+  -- who must see each piece stands in the way of the fast one
+  if feeds or told then call.text, call.poll, call.drain = source.text, Call.seen_poll, source.drain end
+  call.untold, call.fed = told, feeds
+  if told then notify(call, "attempt", { number = call.made + 1, model = call.model, origin = call.origin }) end
 end
 
---- Starts a call.
+--- A call that has not begun: nothing is sent, nothing waits.
 --- @param session table of the core
 --- @param parts string[] the body
 --- @param options table stream, timeouts, stop_at, headers, hooks, log, origin, model, engine, retries,
----   idempotency
+---   idempotency, read(raw, origin, facts): makes the answer; account (enter(call) -> ticket), attempts: the list to
+---   go on with
+--- @return table call
+function M.new(session, parts, options)
+  return setmetatable({
+    session = session, parts = parts, options = options, origin = options.origin, hooks = options.hooks,
+    log = options.log, model = options.model, attempts = options.attempts or {}, made = 0,
+    headers = headers_of(options),
+  }, Call)
+end
+
+--- Sends the first request. Waits only where the account does.
+--- @return boolean|nil true, string|nil message, oaichat.Error|nil err
+function Call:begin()
+  local exchange, why, err = exchange_of(self)
+  if not exchange then
+    self.refused = err
+    return nil, why, err
+  end
+  self.exchange = exchange
+  if self.hooks or self.log then
+    notify(self, "request", { model = self.model, origin = self.origin, stream = self.options.stream or false })
+  end
+  tell_start(self)
+  return true
+end
+
+--- The two in one.
 --- @return table|nil call, string|nil message, oaichat.Error|nil err
 function M.start(session, parts, options)
-  local call = setmetatable({
-    session = session, parts = parts, options = options, origin = options.origin, hooks = options.hooks,
-    log = options.log, model = options.model, attempts = {}, headers = headers_of(options),
-  }, Call)
-  local exchange, why, err = exchange_of(call)
-  if not exchange then return nil, why, err end
-  call.exchange = exchange
-  if call.hooks or call.log then
-    notify(call, "request", { model = call.model, origin = call.origin, stream = options.stream or false })
-    tell_start(call)
-  end
+  local call = M.new(session, parts, options)
+  local ok, why, err = call:begin()
+  if not ok then return nil, why, err end
   return call
 end
 
@@ -114,31 +150,55 @@ end
 
 --- What has come, as exchange:next() gives it; nothing when nothing is there now.
 function Call:poll()
-  return self.exchange:next()
+  local exchange = self.exchange
+  if exchange then return exchange:next() end
 end
 
 --- Ended, and nothing is left to read.
 function Call:done()
-  return self.exchange:done()
-end
-
--- The same for those who are told of the first content: then the plain ones.
-function Call:first_text()
-  local text = Call.text(self)
-  self.text, self.poll = nil, nil
-  if text then notify(self, "first_content", { kind = "text" }) end
-  return text
+  return not self.exchange or self.exchange:done()
 end
 
 local CONTENT = { text = true, reasoning = true, refusal = true, tool_call = true }
 
-function Call:first_poll()
+-- The same for those who are told of the first content, or of all.
+function Call:seen_poll()
   local kind, a, b, c, d, e, f = Call.poll(self)
-  if CONTENT[kind] then
-    self.text, self.poll = nil, nil
+  if not CONTENT[kind] then return kind, a, b, c, d, e, f end
+  if self.untold then
+    self.untold = false
     notify(self, "first_content", { kind = kind })
   end
+  if self.fed then
+    local ok, _, err = self.ticket:feed(kind == "tool_call" and e or a)
+    if not ok then
+      self.refused = err
+      self.exchange:cancel()
+    end
+  else
+    self.text, self.poll, self.drain = nil, nil, nil
+  end
   return kind, a, b, c, d, e, f
+end
+
+--- What a reader waits for.
+function Call:waitable()
+  return self.exchange
+end
+
+--- Waits until there is something to poll, or the end.
+function Call:await()
+  wait.ready(self.exchange)
+end
+
+--- From now on poll gives the server's own chunks.
+function Call:chunks()
+  self.exchange:chunks()
+end
+
+--- The exchange, where readers may go to it themselves: nobody needs to see what it gives.
+function Call:open()
+  return not self.fed and self.exchange or nil
 end
 
 --- Reads on to the end, handing nothing out.
@@ -149,8 +209,9 @@ end
 
 function Call:cancel()
   self.canceled = true
-  self.exchange:cancel()
-  if self.failure then self.failure = { kind = "canceled", code = "canceled" } end -- between two attempts
+  if self.exchange then self.exchange:cancel() end
+  -- between two attempts, or before the first
+  if self.failure or not self.exchange then self.failure = { kind = "canceled", code = "canceled" } end
   if self.timer then self.timer:fire() end
 end
 
@@ -158,19 +219,33 @@ end
 
 -- Reads what the exchange left, once, and notes the attempt.
 local function conclude(call)
-  if call.raw then return end
+  if call.raw or not call.exchange then return end
   local exchange = call.exchange
   local raw, failure = exchange:result()
   call.raw, call.failure, call.wait, call.asked = raw, failure, nil, nil
   call.request_id = exchange:header "x-request-id" or exchange:header "request-id"
   call.ratelimit = ratelimit(exchange)
-  local attempts = call.attempts
-  attempts[#attempts + 1] = {
+  call.made = call.made + 1
+  local entry = {
     kind = failure and failure.kind, code = failure and failure.code, status = failure and failure.status,
     phase = failure and failure.phase, request_id = call.request_id, timing = raw.timing, model = call.model,
-    origin = call.origin,
+    origin = call.origin, usage = raw.usage,
   }
-  if failure then call.wait, call.asked = exchange:retry(#attempts, call.options.idempotency) end
+  call.attempts[#call.attempts + 1] = entry
+  if call.fed and entry.phase == "total" then -- whose time is over, the caller's or the budget's?
+    local _
+    _, _, call.refused = call.ticket:feed()
+  end
+  if failure then call.wait, call.asked = exchange:retry(call.made, call.options.idempotency) end
+  if call.ticket then call.ticket:leave(entry, call) end
+  call.ticket = nil
+end
+
+--- After the exchange's end: what went wrong in the last attempt.
+--- @return table|nil failure kind, code, status, phase, message of the core
+function Call:failed()
+  conclude(self)
+  return self.failure
 end
 
 --- After the exchange's end: seconds until the next attempt; nil: there is none.
@@ -178,7 +253,7 @@ end
 function Call:pause()
   conclude(self)
   local options = self.options
-  if not self.wait or self.canceled or #self.attempts > options.retries then return nil end
+  if not self.wait or self.canceled or self.refused or self.made > options.retries then return nil end
   if options.stop_at and core.now() + self.wait >= options.stop_at then return nil end
   return self.wait
 end
@@ -197,8 +272,11 @@ function Call:again()
     self.failure = { kind = "canceled", code = "canceled" }
     return nil
   end
-  local exchange = exchange_of(self)
-  if not exchange then return nil end
+  local exchange, _, err = exchange_of(self)
+  if not exchange then
+    self.refused = err
+    return nil
+  end
   self.exchange:close()
   self.exchange, self.raw, self.failure = exchange, nil, nil
   tell_start(self)
@@ -206,10 +284,11 @@ function Call:again()
 end
 
 local function error_of(call, facts)
-  local err = errors.new(call.failure)
+  local err = call.refused or errors.new(call.failure or { kind = "canceled", code = "canceled" })
   err.request_id, err.attempts, err.ratelimit = facts.request_id, facts.attempts, facts.ratelimit
-  err.retry_after = call.asked
-  if call.raw.choices[1] then err.partial = reply.new(call.raw, call.origin, facts) end
+  err.retry_after = err.retry_after or call.asked
+  local choices = call.raw and call.raw.choices
+  if choices and choices[1] then err.partial = reply.new(call.raw, call.origin, facts) end
   return err
 end
 
@@ -220,9 +299,13 @@ function Call:result(awaited)
   conclude(self)
   local facts = { request_id = self.request_id, ratelimit = self.ratelimit, attempts = self.attempts }
   local answer, err
-  if self.failure then err = error_of(self, facts) else answer = reply.new(self.raw, self.origin, facts) end
+  if self.raw and not self.failure and not self.refused then
+    answer = (self.options.read or reply.new)(self.raw, self.origin, facts)
+  else
+    err = error_of(self, facts)
+  end
   -- a closed one would never wake the reader that is parked on it
-  if self.failure and not awaited then self.exchange:close() end
+  if self.failure and self.exchange and not awaited then self.exchange:close() end
   if self.hooks or self.log then
     notify(self, "done", { reply = answer, err = err and err.safe_message, kind = err and err.kind })
   end

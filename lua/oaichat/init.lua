@@ -110,13 +110,21 @@ function M.service(opts)
   return require "oaichat.service".new(opts, M.new)
 end
 
+--- chat.limiter { … }, chat.ledger { … }, chat.budget { … }: what sessions may share
+--- (docs/RESILIENCE.md).
+local SHARED = { limiter = "oaichat.limiter", ledger = "oaichat.ledger", budget = "oaichat.budget" }
+for name, module in pairs(SHARED) do
+  M[name] = function(opts) return require(module).new(opts or {}) end
+end
+
 M.json = require "oaichat.json"
 
 -- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp, chat.history,
--- chat.transcript, chat.config.
+-- chat.transcript, chat.config, chat.cache, chat.prices.
 local LATER = {
   schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp", history = "oaichat.history",
   transcript = "oaichat.transcript", config = "oaichat.config",
+  cache = "oaichat.cache", prices = "oaichat.prices",
 }
 
 return setmetatable(M, {

@@ -19,11 +19,12 @@ end
 --- @param event string what the log is told of a raise
 --- @param fn function|nil
 --- @return boolean fine it did not raise
+--- @return any why what it raised
 function M.call(log, event, fn, ...)
   if not fn then return true end
   local ok, why = pcall(fn, ...)
   if not ok then M.tell(log, "error", event, { error = errors.text(why) }) end
-  return ok
+  return ok, why
 end
 
 return M

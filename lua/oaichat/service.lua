@@ -178,6 +178,7 @@ local function options_for(service, user)
   if type(given) == "function" then given = given(user.id) end
   local out = tables.merged(given)
   out.history, out.id, out.engine = service._store, M.conversation_id(user.id), service._engine
+  out.user = out.user or user.id -- caches, costs and budgets are each user's own
   return out
 end
 

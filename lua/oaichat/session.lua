@@ -7,7 +7,10 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local later = require "oaichat.later"
 local context = later "oaichat.context"
+local gates = later "oaichat.gate"
 local message = require "oaichat.message"
+local moderations = later "oaichat.moderation"
+local policies = later "oaichat.policy"
 local options = require "oaichat.options"
 local records = require "oaichat.record"
 local schema = later "oaichat.schema"
@@ -23,11 +26,7 @@ local wait = require "oaichat.wait"
 
 local M = {}
 
--- What the C core gets of chat.new's options, as it is.
-local CORE = {
-  "base_url", "api_key", "allow_http", "headers", "timeouts", "limits", "ca_file", "proxy", "unix_socket",
-  "client_cert", "client_key", "resolve", "http2", "redirects",
-}
+local CORE = settings.CORE
 
 --- @class oaichat.Session
 local Session = {}
@@ -64,8 +63,9 @@ local function bad_value(opts)
     or options.bad_number({ deadline = opts.deadline }, "", true)
     or options.bad_number(opts.retry, "retry.")
   if wrong then return wrong end
-  if opts.model and (opts.model == "" or has_control(opts.model)) then
-    return "model is empty or has a control character"
+  local model = opts.model
+  if model and (model == "" or has_control(model) or core.utf8_repair(model) ~= model) then
+    return "model is empty, has a control character or is not UTF-8"
   end
 end
 
@@ -85,7 +85,7 @@ local function remember(session, store, id)
 end
 
 -- The endpoint has these; no table of ours keeps a secret.
-local ENDPOINT = { messages = true, api_key = true }
+local ENDPOINT = { messages = true, api_key = true, fallbacks = true, moderation = true }
 for _, name in ipairs(CORE) do ENDPOINT[name] = name ~= "ca_file" end
 
 -- What each turn looks up where its own options say nothing.
@@ -96,6 +96,33 @@ local function kept(opts)
   end
   out.params = opts.params and message.copy(opts.params)
   return out
+end
+
+local function any(opts, names)
+  for _, name in ipairs(names) do
+    if opts[name] then return true end
+  end
+  return false
+end
+
+-- Fallbacks, limits, caches, guards: where something asks for them.
+local function guarded(session, opts, for_core)
+  local why, err
+  local first = {
+    core = session._core, origin = session._origin, base_url = for_core.base_url, engine = for_core.engine,
+    wire = for_core.wire, path = for_core.path, scheduler = session._engine,
+  }
+  if any(opts, settings.POLICY) then
+    session._policy, why, err = policies.new(first, opts)
+    if not session._policy then return nil, why, err end
+  end
+  local moderation
+  if opts.moderation then
+    moderation, why, err = moderations.new(opts.moderation, first)
+    if not moderation then return nil, why, err end
+  end
+  if opts.guards or moderation then session._gate = gates.new(opts.guards, moderation) end
+  return true
 end
 
 --- Makes a session. Nothing is sent.
@@ -131,6 +158,8 @@ function M.new(opts, wire)
     session._context, why, err = context.new(opts.context, session.model)
     if err then return nil, why, err end
   end
+  local ready, wrong_text, failure = guarded(session, opts, for_core)
+  if not ready then return nil, wrong_text, failure end
   for i, one in ipairs(opts.messages or {}) do message.check(one, ("messages[%d]"):format(i)) end
   if opts.history then
     local stored, text, err = remember(session, opts.history, opts.id)
@@ -245,6 +274,14 @@ end
 function Session:cancel()
   if self._stream then self._stream:cancel() end
   if self._turn then self._turn:cancel() end
+end
+
+--- What this session has used so far; nil where it has no ledger (one of the options
+--- ledger, budget, limiter, fallbacks, cache).
+--- @return table|nil totals requests, tokens, input, output, cached, reasoning, cost (US dollars), unknown, …
+function Session:usage()
+  local policy = self._policy
+  if policy and policy.ledger then return policy.ledger:totals { session = self.id or policy.id } end
 end
 
 --- A tool made of this session: each call asks a fork of it, which keeps nothing.

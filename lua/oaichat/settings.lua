@@ -7,6 +7,12 @@ local TIMEOUTS = {
   connect = "number", first_byte = "number", first_content = "number", content_idle = "number", attempt = "number",
 }
 
+--- What the C core gets of chat.new's options, as it is.
+M.CORE = {
+  "base_url", "api_key", "allow_http", "headers", "timeouts", "limits", "ca_file", "proxy", "unix_socket",
+  "client_cert", "client_key", "resolve", "http2", "redirects",
+}
+
 --- What chat.new takes.
 M.NEW = {
   model = "string", system = "string", params = "table", messages = "table",
@@ -14,7 +20,7 @@ M.NEW = {
   timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
   limits = {
     event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",
-    depth = "number",
+    depth = "number", request_bytes = "number",
   },
   keep_partial = "boolean", schema = "table", repairs = "number",
   tools = "table|function", tool_choice = "string|table", parallel_tool_calls = "boolean", max_rounds = "number",
@@ -24,14 +30,21 @@ M.NEW = {
   log = "function",
   hooks = { request = "function", attempt = "function", first_content = "function", done = "function" },
   history = "table|string", id = "string", context = "table",
+  fallbacks = "table", human = "function", commit = { chars = "number", seconds = "number" }, hedge = "number",
+  route_wait = "number", cache = "table|boolean", limiter = "table", budget = "table", ledger = "table|boolean",
+  prices = "table", user = "string",
+  guards = { input = "function", output = "function", window = "number" }, moderation = "table|boolean",
 }
+
+--- Those that ask for a policy: without one of them its files are not loaded.
+M.POLICY = { "fallbacks", "cache", "limiter", "budget", "ledger", "hedge", "commit" }
 
 --- What session:send and session:stream take: some of these for one input, and more.
 M.SEND = { on_event = "function", on_done = "function", meta = "table" }
 for _, name in ipairs {
   "model", "params", "schema", "repairs", "tools", "tool_choice", "parallel_tool_calls", "max_rounds", "max_calls",
   "tool_timeout", "approve", "on_call", "on_result", "timeouts", "deadline", "headers", "keep_partial", "retry",
-  "idempotency",
+  "idempotency", "cache", "hedge", "commit",
 } do
   M.SEND[name] = M.NEW[name]
 end

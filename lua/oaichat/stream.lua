@@ -29,7 +29,8 @@ end
 
 -- From the first piece on, the hot path goes straight to the exchange.
 local function hasten(stream)
-  stream._exchange = stream._turn.exchange
+  local call = stream._turn.call
+  stream._exchange = call and call:open()
 end
 
 local function release(stream, ok, ...)
@@ -50,13 +51,21 @@ local function await(stream, method)
   return release(stream, wait.pcall(turn[method], turn))
 end
 
+-- A callback that raised has canceled its stream: on_done is told by what.
+local function tell_raise(err, why)
+  err.code, err.safe_message = "callback", "on_event raised an error"
+  err.message = "on_event raised: " .. errors.text(why)
+end
+
 -- The turn is over: reply or err, kept for result().
 local function settle(stream)
   local turn = stream._turn
   if not turn then return end
-  local parked = stream._waiting and turn.call and turn.exchange:id()
+  local parked = stream._waiting and turn.call and turn.call:waitable()
+  parked = parked and parked:id()
   stream._turn, stream._exchange = nil, nil
   stream._reply, stream._err = turn:result(stream._waiting)
+  if stream._raised and stream._err then tell_raise(stream._err, stream._raised) end
   observe.call(turn.session._options.log, "callback", stream._finally, stream._reply, stream._err)
   if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
 end
@@ -163,8 +172,11 @@ local function hand_out(stream, on_event, log)
     local turn = stream._turn
     local kind, a, b, c, d, e, f = turn:poll()
     if kind then
-      local fine = observe.call(log, "callback", on_event, event_of(kind, a, b, c, d, e, f))
-      if not fine then stream:cancel() end
+      local fine, why = observe.call(log, "callback", on_event, event_of(kind, a, b, c, d, e, f))
+      if not fine then
+        stream._raised = why
+        stream:cancel()
+      end
     elseif turn.over then
       settle(stream)
     elseif not turn:between() then
@@ -185,11 +197,19 @@ end
 function Stream:_subscribe(scheduler, on_event, on_done, log)
   choose(self, "callbacks")
   self._done = tell_done(self, on_done, log)
-  local follow
+  local follow, listen
   local function turn()
     local how = hand_out(self, on_event, log)
-    if how == "again" then return false end
+    if how == "again" then return listen(true) end
     if how == "over" then self._done() else follow() end
+    return true
+  end
+  -- false: what is listened to already is the right thing
+  function listen(listening)
+    local object = self._turn.call:waitable()
+    if listening and object == self._object then return false end
+    self._object = object
+    self._unwatch = scheduler:on_ready(object, turn)
     return true
   end
   -- what may wait gets a task; then the callbacks go on with what came
@@ -206,12 +226,12 @@ function Stream:_subscribe(scheduler, on_event, on_done, log)
         observe.tell(log, "error", "turn", { error = errors.text(ended:_error()) })
         return self:cancel()
       end
-      if turn() or not self._turn then return end
-      self._unwatch = scheduler:on_ready(self._turn.exchange, turn)
+      self._object = nil
+      if not turn() and self._turn then listen() end
     end
   end
   if self._turn and self._turn.call then
-    self._unwatch = scheduler:on_ready(self._turn.exchange, turn)
+    listen()
   else
     follow() -- what failed before it began is told from step too, never from stream()
   end

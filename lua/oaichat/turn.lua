@@ -3,8 +3,8 @@
 -- at a time; a round that fails leaves no trace. The session's inner half: it reads
 -- the session's fields and is driven by send or by a stream.
 
-local attempts = require "oaichat.attempts"
 local approval = require "oaichat.approval"
+local next_call = require "oaichat.turn.call"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local history = require "oaichat.turn.history"
@@ -17,15 +17,11 @@ local rounds = later "oaichat.turn.round"
 local structured = later "oaichat.structured"
 local tables = require "oaichat.tables"
 local tools = later "oaichat.tools"
-local wait = require "oaichat.wait"
 
 local M = {}
 
 --- Requests that one input may cause, and calls.
 M.MAX_ROUNDS, M.MAX_CALLS = 16, 256
-
---- Attempts besides the first, of each request (the official SDKs' number).
-M.RETRIES = 2
 
 --- @class oaichat.Turn
 local Turn = {}
@@ -78,6 +74,7 @@ local function succeed(turn, reply)
   if turn.opts.meta then reply.message.meta = message.merge(reply.message.meta or {}, turn.opts.meta) end
   history.commit(turn, { message.copy(reply.message) })
   reply.rounds = turn.rounds
+  reply.cost = turn.scope and turn.scope.cost
   return not turn.over and over(turn, reply)
 end
 
@@ -85,51 +82,47 @@ end
 
 -- The call has a new exchange.
 local function attach(turn)
-  turn.exchange = turn.call.exchange
-  if turn.chunks then turn.exchange:chunks() end
+  if turn.chunks then turn.call:chunks() end
   turn.grow = turn.plan and turn.streaming and partial.new() or nil
   turn.items = 0
 end
 
--- Sends what is rendered; false: the turn failed.
-local function start_call(turn, parts, model)
-  local session, opts = turn.session, turn.opts
+-- Sends what is asked; false: the turn failed.
+local function start_call(turn, call)
   if turn.stop_at and core.now() >= turn.stop_at then return turn:_fail(errors.new(LATE)) end
   turn.requests = turn.requests + 1
-  local call, _, err = attempts.start(session._core, parts, {
-    stream = turn.streaming, origin = session._origin, model = model, hooks = session._options.hooks,
-    log = session._options.log, timeouts = opts.timeouts, headers = opts.headers, stop_at = turn.stop_at,
-    engine = session._engine, retries = (requests.option(turn, "retry") or NONE).max or M.RETRIES,
-    idempotency = requests.option(turn, "idempotency"),
-  })
-  if not call then return turn:_fail(err) end
-  if turn.canceled or turn.over then -- in a hook
+  turn.call = call
+  local ok, _, err = call:begin()
+  if ok and not turn.canceled and not turn.over then
+    attach(turn)
+    return true
+  end
+  if ok then -- canceled while it began
     call:cancel()
     call:result()
-    stopped(turn)
-    return false
   end
-  turn.call = call
-  attach(turn)
-  return true
+  turn.call = nil
+  return turn:_fail(err or errors.new { kind = "canceled", code = "canceled" })
 end
 
 -- Starts the next request; false: the turn failed. What can raise does so before the
 -- store hears of the turn.
 local function request(turn)
   if stopped(turn) then return false end
+  local gate, ok, _, err = turn.session._gate, true, nil, nil
+  if gate then ok, _, err = gate:input(turn) end
+  if not ok then return turn:_fail(err) end
   turn.tools = tool_set(turn)
   local asked = requests.options(turn)
-  local talk, _, err = requests.fitting(turn, asked.tools)
+  local talk, call
+  talk, _, err = requests.fitting(turn, asked.tools)
   if not talk then return turn:_fail(err) end
-  local parts
-  parts, _, err = turn.session._wire.render(talk, asked)
-  if not parts then return turn:_fail(err) end
-  local ok
+  call, _, err = next_call.new(turn, talk, asked)
+  if not call then return turn:_fail(err) end
   ok, _, err = history.begin(turn)
   if not ok then return turn:_fail(err) end
   if stopped(turn) then return false end
-  return start_call(turn, parts, asked.model)
+  return start_call(turn, call)
 end
 
 -- ---- rounds ----------------------------------------------------------------------
@@ -212,14 +205,18 @@ end
 
 -- The exchange has ended: what now? False: the turn is over.
 local function go_on(turn)
-  if turn.call:pause() and turn.call:again() then
-    attach(turn)
-    return true
-  elseif turn.over then -- canceled in the pause
+  if turn.call:pause() then
+    local ok, same = turn.call:again()
+    if ok and not turn.over then
+      if not same then attach(turn) end
+      return true
+    end
+  end
+  if turn.over then -- canceled meanwhile
     return false
   end
   local reply, _, err = turn.call:result()
-  turn.call, turn.exchange = nil, nil
+  turn.call = nil
   if err then
     if turn.plan and not turn.canceled and turn.plan:degrade(err) then return request(turn) end
     return turn:_fail(err)
@@ -256,7 +253,7 @@ end
 --- @return boolean false: over
 function Turn:_advance()
   if not self.call or self.call:done() then return proceed(self) end
-  wait.ready(self.exchange)
+  self.call:await()
   return true
 end
 
@@ -324,18 +321,21 @@ end
 --- From now on poll gives the server's own chunks.
 function Turn:want_chunks()
   self.chunks = true
-  if self.call then self.exchange:chunks() end
+  if self.call then self.call:chunks() end
 end
 
 --- Something can be had without waiting.
 function Turn:ready()
-  return self.over or self.queue[1] ~= nil or (self.exchange ~= nil and self.exchange:ready())
+  if self.over or self.queue[1] or not self.call then return self.over or self.queue[1] ~= nil end
+  local object = self.call:waitable()
+  return not object or object:ready()
 end
 
 --- Ends it; result says how.
 function Turn:cancel()
   self.canceled = true
   if self.round then self.round:cancel() end
+  if self.checking then self.checking:cancel() end
   if self.call then self.call:cancel() end
 end
 
@@ -386,8 +386,8 @@ function M.start(session, own, opts, how)
   turn.resumed = open_round(turn)
   if turn.resumed then return turn end
   turn.added = requests.close(session._messages, own)
-  -- a store that waits is written to when somebody reads: nothing waits here
-  if session._record and session._record.store.waits then return turn end
+  -- what waits does so when somebody reads: nothing waits here
+  if session._policy or session._gate or session._record and session._record.store.waits then return turn end
   if session._context and session._context.waits then return turn end
   local ok, why = pcall(request, turn)
   if not ok then

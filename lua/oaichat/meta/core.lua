@@ -38,8 +38,12 @@ function core.sse(options) end
 ---@return string|nil message
 function core.listen(options) end
 
----@return number seconds on the monotonic clock
+---@return number seconds on the monotonic clock, which a test may have frozen
 function core.now() end
+
+--- The clock of this Lua state: deadlines, pauses and core.now go by it.
+---@return oaichat.core.Clock
+function core.clock() end
 
 ---@param fd integer
 ---@return boolean
@@ -59,6 +63,12 @@ function core.unbase64(text) end
 --- @param bytes string
 --- @return string
 function core.sha256(bytes) end
+
+--- How many requests and tokens may go out in `per` seconds; burst: the part of a
+--- bucket that may go at once.
+---@param rule { requests?: number, tokens?: number, per?: number, window?: boolean, burst?: number }
+---@return oaichat.core.Limit
+function core.limit(rule) end
 
 --- Unpredictable bytes of the system's generator, as hexadecimal digits.
 --- @param n integer bytes, 1 to 64
@@ -122,6 +132,20 @@ core.json_object_mt = nil
 ---@type table
 core.json_markers = nil
 
+---@class oaichat.core.Clock
+local Clock = {}
+--- Time stands still, and skips to what is due next when an engine that waits has
+--- heard nothing for so long.
+---@param idle? number real seconds, 0.001 by default
+function Clock:freeze(idle) end
+--- Time goes on from where it stands.
+function Clock:thaw() end
+---@return boolean
+function Clock:frozen() end
+--- Skips to what is due next.
+---@return boolean skipped false: nothing is ahead
+function Clock:skip() end
+
 ---@class oaichat.core.Engine
 local Engine = {}
 ---@return integer|nil descriptor readable while there is work
@@ -150,6 +174,11 @@ function Engine:spent() end
 ---@param seconds number
 ---@return oaichat.core.Timer
 function Engine:timer(seconds) end
+--- Ready while one of the two is; each can be in one of them at a time.
+---@param a oaichat.core.Exchange|oaichat.core.Timer
+---@param b oaichat.core.Exchange|oaichat.core.Timer
+---@return oaichat.core.Either
+function Engine:either(a, b) end
 --- wait also ends when fd is readable.
 ---@param fd integer
 ---@return boolean
@@ -173,6 +202,10 @@ function Session:send(body, options) end
 function Session:stream(body, options) end
 ---@return string "scheme://host:port"
 function Session:origin() end
+--- What a limit, a cool-down and a circuit belong to: SHA-256 over base URL, key and model.
+---@param model string
+---@return string 64 hexadecimal digits
+function Session:identity(model) end
 function Session:close() end
 
 ---@class oaichat.core.Exchange one attempt
@@ -230,6 +263,48 @@ function Timer:wait(seconds) end
 --- Its time has come now.
 function Timer:fire() end
 function Timer:close() end
+
+---@class oaichat.core.Either
+local Either = {}
+---@return lightuserdata what engine:pop() gives when one of them is ready
+function Either:id() end
+---@return boolean one of them is, or it was canceled
+function Either:ready() end
+--- What is left of it comes in a later engine:pop().
+function Either:relist() end
+---@param seconds? number
+---@return boolean ready
+function Either:wait(seconds) end
+--- Ready from now on; the two are left alone.
+function Either:cancel() end
+---@return boolean
+function Either:canceled() end
+function Either:close() end
+
+---@class oaichat.core.Limit
+local Limit = {}
+---@param now number seconds, of any monotonic clock
+---@param tokens number
+---@return number|nil seconds 0: it may go and is counted; nil: never
+function Limit:take(now, tokens) end
+---@param now number
+---@param requests number
+---@param tokens number
+---@return number seconds until so much can have gone, never too long
+function Limit:eta(now, requests, tokens) end
+--- Counted at `at` and not used; less than 0: used besides.
+---@param now number
+---@param at number
+---@param requests number
+---@param tokens number
+function Limit:give_back(now, at, requests, tokens) end
+--- What the server says is left, and for how many seconds.
+---@param now number
+---@param kind "requests"|"tokens"
+---@param left number
+---@param reset number
+function Limit:learn(now, kind, left, reset) end
+function Limit:close() end
 
 ---@class oaichat.core.Sse
 local Sse = {}

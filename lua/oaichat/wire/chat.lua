@@ -117,9 +117,10 @@ local function encode_message(message, origin, position)
   if text then return text end
   local bytes, why, err = json.encode(wire_message(message, origin))
   if not bytes then
-    local dot = err.path ~= "" and "." or ""
-    err.path = ("messages[%d]%s%s"):format(position, dot, err.path)
-    err.message = ("messages[%d]%s%s"):format(position, dot == "" and ": " or ".", why)
+    local dot, place = err.path ~= "" and "." or "", ("messages[%d]"):format(position)
+    if position == 0 then dot, place, err.path, why = "", "system", "", why:gsub("^content: ", "") end
+    err.path = place .. dot .. err.path
+    err.message = place .. (dot == "" and ": " or ".") .. why
     err.safe_message = err.message
     return nil, err.message, err
   end

@@ -1,0 +1,95 @@
+--- route/hedge: two routes at once: when the first has given no content after a while
+--- the next one is asked too, and whoever speaks first answers. The other is canceled.
+
+local kinds = require "oaichat.route.kinds"
+local tables = require "oaichat.tables"
+
+local M = {}
+
+local CONTENT = { text = true, reasoning = true, refusal = true, tool_call = true, chunk = true }
+
+--- From now on the first route's silence is measured.
+function M.arm(ladder)
+  local plan = ladder.plan
+  local behind = plan.steps[ladder.at + 1]
+  if not plan.hedge or ladder.second or ladder.hedge or not ladder.cur.exchange then return end
+  if not behind or behind.kind ~= "request" then return end
+  ladder.hedge = plan.options.engine.core:timer(plan.hedge)
+end
+
+local function disarm(ladder)
+  if ladder.hedge then ladder.hedge:close() end
+  ladder.hedge = nil
+end
+
+--- The second one is not needed.
+function M.drop(ladder)
+  local second = ladder.second
+  ladder.second = nil
+  if not second then return end
+  second:cancel()
+  second:result()
+end
+
+-- The second one answers.
+local function promote(ladder, reason)
+  local loser, step = ladder.cur, ladder.plan.steps[ladder.at + 1]
+  ladder.cur, ladder.second, ladder.at = ladder.second, nil, ladder.at + 1
+  loser:cancel()
+  loser:result()
+  ladder.via[#ladder.via + 1] = {
+    step = "hedge", reason = reason, model = ladder.cur.model, origin = step.origin,
+  }
+end
+
+-- What the second one says is heard if it is content.
+local function speak(ladder, kind, ...)
+  if not CONTENT[kind] then return nil end
+  promote(ladder, "silence")
+  return kind, ...
+end
+
+local function start(ladder)
+  disarm(ladder)
+  local call = kinds.prepare(ladder, ladder.plan.steps[ladder.at + 1])
+  if not call then return end
+  call.options = tables.merged(call.options, { patience = 0 }) -- a limit is not waited for
+  if not call:begin() then return end
+  if ladder.plan.chunks then call:chunks() end
+  ladder.second = call
+end
+
+--- Takes what the first one has, or nothing, and gives what the reader gets.
+function M.turn(ladder, kind, ...)
+  if CONTENT[kind] then
+    disarm(ladder)
+    M.drop(ladder)
+  elseif not kind then
+    if ladder.hedge and ladder.hedge:ready() then start(ladder) end
+    if ladder.second then return speak(ladder, ladder.second:poll()) end
+  end
+  return kind, ...
+end
+
+--- Whether the answer has ended; one of two that has failed does not count.
+function M.done(ladder)
+  local cur, second = ladder.cur, ladder.second
+  if ladder.hedge and ladder.hedge:ready() then start(ladder) end
+  if not second then
+    local done = cur:done()
+    if done then disarm(ladder) end
+    return done
+  end
+  if cur:done() then
+    if not cur:failed() then
+      M.drop(ladder)
+      return true
+    end
+    promote(ladder, cur:failed().kind)
+  elseif second:done() then
+    if second:failed() then M.drop(ladder) else promote(ladder, "silence") end
+  end
+  return ladder.cur:done()
+end
+
+return M

@@ -1,0 +1,97 @@
+--- route/steps: the ladder as its user wrote it, checked and ready: the session's own
+--- endpoint first, then what `fallbacks` says. Sends nothing.
+
+local core = require "oaichat.core"
+local errors = require "oaichat.errors"
+local options = require "oaichat.options"
+local settings = require "oaichat.settings"
+local tables = require "oaichat.tables"
+
+local M = {}
+
+-- What a fallback's endpoint takes from the session's when it does not say.
+local SHARED = { "limits", "ca_file", "proxy" }
+
+local REQUEST = { params = "table", model = "string" }
+for _, name in ipairs(settings.CORE) do REQUEST[name] = settings.NEW[name] end
+local HUMAN = { human = "function", timeout = "number" }
+local APOLOGY = { apology = "string" }
+
+local function config(at, text)
+  return errors.fail { kind = "config", code = "config", message = ("fallbacks[%d]: %s"):format(at, text) }
+end
+
+-- A model alone shares the session's endpoint and its connections.
+local function own_endpoint(entry)
+  for _, name in ipairs(settings.CORE) do
+    if entry[name] ~= nil then return true end
+  end
+  return false
+end
+
+local function request_step(entry, at, first, opts)
+  options.check(entry, REQUEST, ("fallbacks[%d]."):format(at))
+  if not entry.model and not own_endpoint(entry) then
+    return config(at, "a model, a base_url or another option of an endpoint is missing")
+  end
+  local step = {
+    kind = "request", core = first.core, model = entry.model, origin = first.origin, params = entry.params,
+    timeouts = entry.timeouts,
+  }
+  if not own_endpoint(entry) then return step end
+  local own = tables.merged(entry)
+  own.model, own.params = nil, nil
+  for _, name in ipairs(SHARED) do
+    if own[name] == nil then own[name] = opts[name] end
+  end
+  own.base_url = own.base_url or first.base_url
+  own.engine, own.wire, own.path, own.key_of = first.engine, first.wire, first.path, first.core
+  local endpoint, why = core.new(own)
+  if not endpoint then return config(at, why) end
+  step.core, step.origin = endpoint, endpoint:origin()
+  return step
+end
+
+local WORDS = {
+  cache = function(at, opts)
+    if not opts.cache then return config(at, '"cache" needs the option `cache`') end
+    return { kind = "cache" }
+  end,
+  human = function(at, opts)
+    if not opts.human then return config(at, '"human" needs the option `human`, a function') end
+    return { kind = "human", ask = opts.human }
+  end,
+}
+
+local function step_of(entry, at, first, opts)
+  if type(entry) == "string" then
+    local word = WORDS[entry]
+    if word then return word(at, opts) end
+    return config(at, ('"%s" is none of "cache", "human"; a model is { model = "…" }'):format(entry))
+  elseif type(entry) ~= "table" then
+    errors.misuse(("fallbacks[%d]: table or string expected, got %s"):format(at, type(entry)))
+  elseif entry.human then
+    options.check(entry, HUMAN, ("fallbacks[%d]."):format(at))
+    return { kind = "human", ask = entry.human, timeout = entry.timeout }
+  elseif entry.apology then
+    options.check(entry, APOLOGY, ("fallbacks[%d]."):format(at))
+    return { kind = "apology", text = entry.apology }
+  end
+  return request_step(entry, at, first, opts)
+end
+
+--- @param first table the session's own step: core, origin, base_url, engine (of the core), wire, path
+--- @param opts table of chat.new
+--- @return table[]|nil steps, string|nil message, oaichat.Error|nil err kind "config"
+function M.new(first, opts)
+  first.kind = "request"
+  local steps = { first }
+  for at, entry in ipairs(opts.fallbacks or {}) do
+    local step, why, err = step_of(entry, at, first, opts)
+    if not step then return nil, why, err end
+    steps[#steps + 1] = step
+  end
+  return steps
+end
+
+return M

@@ -1,0 +1,52 @@
+--- turn/call: the call of a turn's next request: a plain one, or through the session's
+--- policy, and behind its gate where it has guards. It has not begun.
+
+local attempts = require "oaichat.attempts"
+local later = require "oaichat.later"
+local gate = later "oaichat.gate"
+local requests = require "oaichat.turn.request"
+
+local M = {}
+
+--- Attempts besides the first, of each request (the official SDKs' number).
+M.RETRIES = 2
+
+local NONE = {}
+
+local function options_of(turn, model)
+  local session, opts = turn.session, turn.opts
+  return {
+    stream = turn.streaming, origin = session._origin, model = model, hooks = session._options.hooks,
+    log = session._options.log, timeouts = opts.timeouts, headers = opts.headers, stop_at = turn.stop_at,
+    engine = session._engine, retries = (requests.option(turn, "retry") or NONE).max or M.RETRIES,
+    idempotency = requests.option(turn, "idempotency"),
+  }
+end
+
+local function of_policy(turn, talk, asked)
+  local session = turn.session
+  turn.scope = turn.scope or session._policy:scope(turn)
+  return session._policy:call {
+    talk = talk, asked = asked, wire = session._wire, options = options_of(turn, asked.model), scope = turn.scope,
+    cache = turn.opts.cache, commit = requests.option(turn, "commit"), hedge = requests.option(turn, "hedge"),
+  }
+end
+
+--- @param turn oaichat.Turn
+--- @param talk table the conversation
+--- @param asked table options for the wire
+--- @return table|nil call, string|nil message, oaichat.Error|nil err
+function M.new(turn, talk, asked)
+  local session, call = turn.session
+  if session._policy then
+    call = of_policy(turn, talk, asked)
+  else
+    local parts, why, err = session._wire.render(talk, asked)
+    if not parts then return nil, why, err end
+    call = attempts.new(session._core, parts, options_of(turn, asked.model))
+  end
+  if session._gate then return gate.call(session._gate, call, turn) end
+  return call
+end
+
+return M

@@ -217,7 +217,17 @@ build-asan/c/obj/%.o: src/%.c
 
 .PRECIOUS: build-asan/c/obj/%.o $(OUT)/obj/%.o
 
+# MAKE in the environment: the script builds the C tests that it runs.
+.PHONY: faults
+faults: all ## Each row of the fault table -> spec -> result; writes docs/FAULTS.md
+	@MAKE='$(MAKE)' $(WITH_PATHS) $(LUA) scripts/faults.lua $(ROWS)
+
 ##@ Measure
+.PHONY: soak
+soak: all ## 10,000 exchanges through providers that misbehave by a seed (N=, SEED=); timeouts at true scale, 10 min
+	@$(WITH_PATHS) $(LUA) spec/hosts/soak.lua $(or $(N),10000) $(or $(SEED),1)
+	@$(WITH_PATHS) $(LUA) spec/hosts/phases.lua
+
 .PHONY: bench
 bench: ## CPU a chunk, a request, a turn against bare libcurl (needs ../shared/bench)
 	@sh bench/run.sh

@@ -131,15 +131,15 @@ static void long_message(void) {
 }
 
 int main(void) {
-  TEST("finds the message in every shape of an error");
+  TEST("row 43: finds the message in every shape of an error");
   READ(shapes);
   TEST("lets the body's code win over the status");
   READ(codes);
   TEST("classifies an error inside a 200 by its code, type or number");
   READ(in_band);
-  TEST("masks the key, however the JSON spells it");
+  TEST("row 120: masks the key, however the JSON spells it");
   READ(secrets);
-  TEST("masks the key in the fields, too");
+  TEST("row 120: masks the key in the fields, too");
   oai_failure f;
   static const char text[] = "{\"code\":\"secret/key\",\"type\":\"secret/"
                              "key\",\"param\":\"secret/key\"}";

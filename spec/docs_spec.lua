@@ -84,7 +84,8 @@ describe("the README", function()
 end)
 
 -- What their blocks need of each other, or of the machine, is said in their first line.
-for _, path in ipairs { "docs/TOOLS.md", "docs/HISTORY.md", "docs/OPTIONS.md", "docs/ERRORS.md" } do
+local PAGES = { "docs/TOOLS.md", "docs/HISTORY.md", "docs/OPTIONS.md", "docs/ERRORS.md", "docs/RESILIENCE.md" }
+for _, path in ipairs(PAGES) do
   describe(path, function()
     for _, block in ipairs(blocks_of(path)) do
       it(("runs as it stands: the block at line %d"):format(block.at), function() runs(block) end)

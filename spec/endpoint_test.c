@@ -37,7 +37,7 @@ static void good_urls(void) {
       {"http://localhost.evil.example", "http://localhost.evil.example", "",
        "http://localhost.evil.example:80", false, false},
   };
-  TEST("takes a URL apart");
+  TEST("row 92: takes a URL apart");
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     oai_endpoint *e = oai_endpoint_new();
     const char *wrong = set_url(e, all[i].url);
@@ -87,7 +87,7 @@ static void bad_urls(void) {
                                     "http://[::1/",
 
                                     "http://h\\@evil/"};
-  TEST("refuses a URL that is not plain, and repeats nothing of it");
+  TEST("row 92: refuses a URL that is not plain, and repeats nothing of it");
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     oai_endpoint *e = oai_endpoint_new();
     const char *wrong = set_url(e, all[i]);
@@ -115,12 +115,12 @@ static bool key_is(const char *key, size_t n, const char *want) {
 #define KEY(key, want) key_is(key, sizeof(key) - 1, want)
 
 static void keys(void) {
-  TEST("trims blanks around a key");
+  TEST("row 90: trims blanks around a key");
   KEY("abc", "abc");
   KEY(" \tabc\t ", "abc");
   KEY("", "");
   KEY("  ", "");
-  TEST("refuses a key that cannot stand in a header");
+  TEST("row 90: refuses a key that cannot stand in a header");
   KEY("abc\r\nX: y", NULL);
   KEY("abc\n", NULL);
   KEY("ab abc", NULL);
@@ -155,7 +155,7 @@ static void headers(void) {
              {"X\n", "a", 1, NULL},
              {"X\xE9", "a", 1, NULL},
              {"(X)", "a", 1, NULL}};
-  TEST("takes headers of RFC 9110 and refuses any other");
+  TEST("row 91: takes headers of RFC 9110 and refuses any other");
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     struct curl_slist *list = NULL;
     const char *wrong =
@@ -187,14 +187,14 @@ static void origins(void) {
                                          {"https://h", "https://h.evil"},
                                          {"https://h", "https://evil/h"},
                                          {"https://h", "https://h@evil"}};
-  TEST("gives one origin for one scheme, host and port");
+  TEST("row 45: gives one origin for one scheme, host and port");
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
     char *a = oai_url_origin(same[i][0]), *b = oai_url_origin(same[i][1]);
     if (CHECK(a && b)) CHECK_EQ_CSTR(a, b);
     free(a);
     free(b);
   }
-  TEST("gives another origin when any of them differs");
+  TEST("row 45: gives another origin when any of them differs");
   for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
     char *a = oai_url_origin(other[i][0]), *b = oai_url_origin(other[i][1]);
     if (CHECK(a && b)) CHECK(strcmp(a, b) != 0);

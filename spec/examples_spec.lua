@@ -136,7 +136,7 @@ describe("the assistant", function()
     end
   end)
 
-  it("shows what would command the terminal instead of obeying it", function()
+  it("row 122: shows what would command the terminal instead of obeying it", function()
     write(folder .. "/evil.txt", "a\27]52;c;x\7b\226\128\174c")
     local out = talk { "read the file evil.txt", "run echo '\27[2J'", "n" }
     has(out, [[a\x1B]52;c;x\x07b\u{202E}c]])

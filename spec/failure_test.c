@@ -85,7 +85,7 @@ static void names(void) {
 }
 
 static void masks(void) {
-  TEST("masks the key wherever it stands");
+  TEST("row 120: masks the key wherever it stands");
   QUOTE("key+12/34=", "[masked]");
   QUOTE("a key+12/34= b key+12/34=.", "a [masked] b [masked].");
   TEST("masks what looks like a key of anyone");
@@ -94,7 +94,7 @@ static void masks(void) {
   QUOTE("bearer 123456789", "[masked]");
   TEST("leaves words alone that only begin like a key");
   QUOTE("a task-list, Bearer of news", "a task-list, Bearer of news");
-  TEST("masks a key that stands across the cut");
+  TEST("row 120: masks a key that stands across the cut");
   char text[400];
   for (size_t at = 285; at <= 300; at++) {
     oai_failure f;

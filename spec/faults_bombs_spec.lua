@@ -3,6 +3,7 @@
 
 local core = require "oaichat.core"
 local leaks = require "spec.support.leaks"
+local peak = require "spec.support.peak"
 local play = require "spec.support.play"
 local testing = require "oaichat.testing"
 
@@ -14,15 +15,6 @@ local function output_of(command)
   local bytes = pipe:read "*a"
   pipe:close()
   return bytes
-end
-
--- The process's largest size so far, in bytes; nil where /proc is not.
-local function peak()
-  local file = io.open "/proc/self/status"
-  if not file then return end
-  local text = file:read "*a"
-  file:close()
-  return tonumber(text:match "VmHWM:%s*(%d+)") * 1024
 end
 
 local function gzip(text)
@@ -111,11 +103,11 @@ describe("bombs:", function()
       if not accepts(encoding) then return pending("this libcurl has no " .. encoding) end
       local bytes = bomb(encoding)
       assert.is_true(#bytes < HUGE / 900)
-      local before = peak()
+      local base = peak.start()
       local out = play.run(encoded(encoding, bytes), { mode = "send", new = { limits = { response_bytes = LIMIT } } })
       local err = play.failed(out, "too_large", "too_large")
       assert.is_false(err.retryable)
-      if before then assert.is_true(peak() - before <= 2 * LIMIT + 32e6, peak() - before) end
+      if base then assert.is_true(peak.above(base) <= 2 * LIMIT + 32e6, peak.above(base)) end
       assert.is_true(out.seconds < 5)
     end)
   end
@@ -126,11 +118,11 @@ describe("bombs:", function()
         local function answer(_, response)
           response:body(500, bomb(encoding), { ["Content-Encoding"] = encoding })
         end
-        local before = peak()
+        local base = peak.start()
         local err = play.failed(play.run(answer, { mode = "send" }), "server")
         assert.equal(500, err.status)
         assert.is_true(#err.message < 1000)
-        if before then assert.is_true(peak() - before <= 32e6) end
+        if base then assert.is_true(peak.above(base) <= 32e6, peak.above(base)) end
       end
     end
   end)
@@ -141,11 +133,11 @@ describe("bombs:", function()
       asked = request.headers["accept-encoding"]
       response:body(200, bomb "gzip", { ["Content-Encoding"] = "gzip", ["Content-Type"] = "text/event-stream" })
     end
-    local before = peak()
+    local base = peak.start()
     local out = play.run(answer, { new = { limits = { response_bytes = LIMIT } } })
     assert.is_nil(asked)
     play.failed(out, "protocol")
-    if before then assert.is_true(peak() - before <= 2 * LIMIT + 32e6) end
+    if base then assert.is_true(peak.above(base) <= 2 * LIMIT + 32e6, peak.above(base)) end
   end)
 
   it("encoded answers are read: each encoding, and two of them", function()
@@ -219,11 +211,11 @@ describe("bombs:", function()
           response:raw(("x"):rep(100000))
         end
       end
-      local before = peak()
+      local base = peak.start()
       local out = play.run(answer, { mode = mode, new = { limits = { response_bytes = LIMIT } } })
       play.failed(out, "too_large", "too_large")
       assert.is_true(sent > LIMIT)
-      if before then assert.is_true(peak() - before <= 2 * LIMIT + 32e6) end
+      if base then assert.is_true(peak.above(base) <= 2 * LIMIT + 32e6, peak.above(base)) end
       assert.is_true(out.seconds < 2)
     end
   end)

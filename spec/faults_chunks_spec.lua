@@ -215,7 +215,7 @@ describe("faults of chunks:", function()
     gives(calls(call(100000000, '"c2"', '"g"', '"{}"')) .. calls(call(3, '"c1"', '"f"', '"{}"')), { "c1 f {}", "c2 g {}" })
   end)
 
-  it("row 80, 83: more calls than limits.tool_calls are too_large", function()
+  it("rows 80, 83: more calls than limits.tool_calls are too_large", function()
     local list = {}
     for i = 1, 129 do list[i] = calls(call(i - 1, '"c' .. i .. '"', '"f"', '"{}"')) end
     fails(table.concat(list) .. CALLED, "too_large", "too_many_tool_calls")

@@ -410,7 +410,7 @@ describe("headers:", function()
     assert.equal("first_byte", play.failed(held, "timeout").phase)
   end)
 
-  it("row 91 at the edge: options of headers with CR, LF or NUL are config", function()
+  it("row 91: at the edge, options of headers with CR, LF or NUL are config", function()
     for _, bad in ipairs { "a\rb", "a\nb", "a\0b" } do
       local session, _, err = chat.new { base_url = "http://127.0.0.1:1/v1", api_key = false, headers = { x = bad } }
       assert.is_nil(session)

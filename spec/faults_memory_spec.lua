@@ -139,6 +139,47 @@ describe("row 104:", function()
     assert.equal("good", (chat.spawn(read):wait()))
     server:close()
   end)
+
+  it("an error in on_event is logged with its text; the stream ends, the session goes on", function()
+    local server = testing.server(play.good)
+    local said, err = {}, nil
+    local session = play.session(server, { log = function(level, _, fields)
+      if level ~= "debug" then said[#said + 1] = tostring(fields.error) end
+    end })
+    session:stream("x", { on_event = function() error "mine" end, on_done = function(_, _, why) err = why end })
+    while chat.pending() > 0 do
+      chat.wait(0.01)
+      chat.step()
+    end
+    assert.equal("canceled", err.kind)
+    assert.equal(1, #said)
+    assert.matches("mine", said[1])
+    assert.equal("good", assert(session:send "y").text)
+    server:close()
+  end)
+
+  it("a yield that would cross C is a clear error, and the session goes on", function()
+    local server = testing.server(play.good)
+    local session = play.session(server)
+    local function within(fn)
+      return chat.spawn(function()
+        return (("x"):gsub("x", function() return fn() and "y" end))
+      end):wait()
+    end
+    local ways = {
+      function() return session:send "x" end,
+      function() return session:stream("x"):result() end,
+      function() return chat.sleep(0.01) end,
+    }
+    for _, way in ipairs(ways) do
+      local none, message = within(way)
+      assert.is_nil(none)
+      assert.matches("attempt to yield across", message)
+      assert.equal("good", assert(session:send "y").text)
+    end
+    chat.spawn(chat.sleep, 0.05):wait() -- the timer that nobody waits for any more is over
+    server:close()
+  end)
 end)
 
 describe("row 105:", function()
@@ -178,7 +219,12 @@ describe("row 105:", function()
     assert.matches("^network connect\na\n=0", child([[
       chat.step()
       local held = {}
-      repeat held[#held + 1] = io.open "/dev/null" until #held > 200 or not io.open "/dev/null"
+      collectgarbage() -- or it frees one in the middle
+      collectgarbage()
+      repeat
+        local file = io.open "/dev/null"
+        held[#held + 1] = file
+      until #held > 200 or not file
       local _, _, err = session:send "x"
       print(err.kind .. " " .. tostring(err.phase or err.code))
       for _, file in ipairs(held) do file:close() end

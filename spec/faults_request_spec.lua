@@ -122,7 +122,7 @@ describe("faults of requests:", function()
 
   local function deep()
     local t = { type = "text", text = "x" }
-    for _ = 1, 1100 do t = { type = "text", x = t } end
+    for _ = 1, 1100 do t = { type = "text", text = "x", x = t } end
     return t
   end
 
@@ -130,9 +130,9 @@ describe("faults of requests:", function()
     local session, server = good()
     local cases = {
       { cycle(), "content[1].text" }, { { type = "text", text = print }, "content[1].text" },
-      { { type = "text", text = io.stdout }, "content[1].text" }, { { type = "text", x = 0 / 0 }, "content[1].x" },
-      { { type = "text", x = math.huge }, "content[1].x" }, { { type = "text", x = { [1] = 1, [3] = 3 } }, "content[1].x" },
-      { { type = "text", x = { 1, a = 2 } }, "content[1].x" }, { deep(), "content[1]" },
+      { { type = "text", text = io.stdout }, "content[1].text" }, { { type = "text", text = "x", x = 0 / 0 }, "content[1].x" },
+      { { type = "text", text = "x", x = math.huge }, "content[1].x" }, { { type = "text", text = "x", x = { [1] = 1, [3] = 3 } }, "content[1].x" },
+      { { type = "text", text = "x", x = { 1, a = 2 } }, "content[1].x" }, { deep(), "content[1]" },
       { { type = "text", text = coroutine.create(print) }, "content[1].text" },
     }
     for _, case in ipairs(cases) do

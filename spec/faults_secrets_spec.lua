@@ -99,7 +99,7 @@ describe("secrets:", function()
     function(_, response) response:reset() end,
   }
 
-  it("row 119, 120: the key is in no log, hook, error, string or message", function()
+  it("rows 119, 120: the key is in no log, hook, error, string or message", function()
     local server = serve(function(request, response) answers[(request.number - 1) % #answers + 1](request, response) end)
     local said = {}
     local session = watched(server, said, { headers = { ["X-Api-Key"] = KEY, Cookie = "c=" .. KEY } })
@@ -189,7 +189,7 @@ describe("secrets:", function()
     end
   end)
 
-  it("no key is config for api.openai.com alone", function()
+  it("row 90: no key is config for api.openai.com alone", function()
     assert.truthy(child({}, "official"):find("^config\t"))
     assert.truthy(child({}, "other"):find("answered", 1, true))
   end)

@@ -147,6 +147,26 @@ describe("faults of the transport:", function()
     end)
   end)
 
+  it("rows 9, 72: tool calls of such an end are not run; those before [DONE] alone are", function()
+    local ran = 0
+    local tools = { { name = "f", run = function() ran = ran + 1 end } }
+    local call = play.chunk '{"tool_calls":[{"index":0,"id":"c1","function":{"name":"f","arguments":"{}"}}]}'
+    local before = { [""] = "incomplete", ["data: {oops\n\n"] = "malformed_event" }
+    for last, code in pairs(before) do
+      play.events(call .. last, function(out)
+        play.failed(out, code == "incomplete" and "incomplete_stream" or "protocol", code)
+        assert.equal(1, #out.requests - 1) -- the second turn's
+      end, { new = { tools = tools } })
+    end
+    assert.equal(0, ran)
+    local server = serve(function(request, response)
+      if request.number > 1 then return play.good(request, response) end
+      response:raw(play.HEAD .. call .. play.DONE):close()
+    end)
+    assert.equal("good", play.session(server, { tools = tools }):stream("hello"):result().text)
+    assert.equal(1, ran)
+  end)
+
   it("row 9: with [DONE] alone it is a success, and finish_reason is nil", function()
     play.events(A .. play.DONE, function(out) assert.is_nil(play.succeeded(out, "a").finish_reason) end)
   end)
@@ -202,6 +222,13 @@ describe("faults of the transport:", function()
     play.each(sized .. A, all, interrupted)
     play.each(sized .. A .. play.FINISH, all, interrupted)
     play.each(chunked .. as_chunk(A .. play.END), all, function(out) play.succeeded(out, "a") end)
+  end)
+
+  it("row 12: a content-length that is too short cuts it likewise, a success only after [DONE]", function()
+    local function sized(n) return (play.HEAD:gsub("\r\n\r\n$", ("\r\nContent-Length: %d\r\n\r\n"):format(n))) end
+    local body = A .. play.END
+    play.each(sized(#A + 10) .. body, { modes = { "stream" } }, function(out) play.failed(out, "incomplete_stream", nil, "a") end)
+    play.each(sized(#body - 2) .. body, { modes = { "stream" } }, function(out) play.succeeded(out, "a") end)
   end)
 
   it("row 12: a whole answer that is cut is no success", function()

@@ -395,7 +395,7 @@ return function(make, busted)
       "", ".", "..", ".hidden", "../../etc/x", "a/b", "/etc/passwd", "a\\b", "a\0b", "a b", "a\nb", "\195\164", "a%",
       "a*", "a'b", "%2e%2e", "~", "a{b}", ("x"):rep(201), ("x"):rep(300),
     }
-    it("refuse everything else in every call", function()
+    it("row 116: refuse everything else in every call", function()
       for _, id in ipairs(bad) do
         fails("storage", "bad_id", store:load(id))
         fails("storage", "bad_id", store:begin(id, 0, { user "x" }))

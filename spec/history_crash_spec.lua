@@ -135,7 +135,7 @@ local function check(disk, n, step, ended, pictures)
   return found
 end
 
-describe("after a crash", function()
+describe("row 112: after a crash", function()
   it("a conversation is as before or as after the save that it met, in every state", function()
     local count, saves, entries, mended = 0, 0, 0, 0
     for seed = 0, 12 do
@@ -231,7 +231,7 @@ end)
 
 local CODES = { ENOSPC = "full", EDQUOT = "full", EIO = "io", EROFS = "read_only", EACCES = "read_only" }
 
-describe("when the disk fails", function()
+describe("row 113: when the disk fails", function()
   for errno, code in pairs(CODES) do
     it(("each operation once with %s: an error, the old conversation, and the next try"):format(errno), function()
       local steps = life()
@@ -320,7 +320,7 @@ local function with_small_disk(work)
   return true
 end
 
-describe("when a real file system fails", function()
+describe("row 113: when a real file system fails", function()
   it("a full one: nothing is lost, and there is room again after a deletion", function()
     local done = with_small_disk(function(path)
       local store = assert(file.new { path = path })

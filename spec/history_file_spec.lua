@@ -64,7 +64,7 @@ describe("a journal", function()
     return out
   end
 
-  it("is private: the directory 0700, files 0600, whatever the umask", function()
+  it("row 116: is private: the directory 0700, files 0600, whatever the umask", function()
     local dir = path .. "/made/deep"
     local other = assert(file.new { path = dir .. "///" })
     assert(other:append("a", 0, { user "x" }))
@@ -96,7 +96,7 @@ describe("a journal", function()
     assert.equal("cbf43926", core.file.crc32 "123456789")
   end)
 
-  it("loses a torn tail with a note, cut at whichever byte, and nothing else", function()
+  it("row 114: loses a torn tail with a note, cut at whichever byte, and nothing else", function()
     local v, bytes = filled()
     local all = lines(bytes)
     local before = #bytes - #all[4]
@@ -116,7 +116,7 @@ describe("a journal", function()
     assert.equal("again", record.messages[3].content)
   end)
 
-  it("loses NULs and garbage without an end behind the last line", function()
+  it("row 114: loses NULs and garbage without an end behind the last line", function()
     local v, bytes = filled()
     local blocks = ('{"v":' .. ("x"):rep(600)):sub(1, 512)
     local nul = ("\0"):rep(512)
@@ -131,7 +131,7 @@ describe("a journal", function()
     end
   end)
 
-  it("names damage with file and line, and nothing is overwritten", function()
+  it("row 114: names damage with file and line, and nothing is overwritten", function()
     local v, bytes = filled()
     local all = lines(bytes)
     local function flipped(line, at)
@@ -194,7 +194,7 @@ describe("a journal", function()
     assert.truthy(err.message:find("that of a", 1, true))
   end)
 
-  it("is not followed where a link, a pipe or a directory is in its place", function()
+  it("row 116: is not followed where a link, a pipe or a directory is in its place", function()
     local _, bytes = filled()
     local outside = path .. "/outside"
     os.rename(journal, outside)
@@ -308,7 +308,7 @@ describe("a journal", function()
     reader:close()
   end)
 
-  it("survives kill -9 at every call to the file system", function()
+  it("row 112: survives kill -9 at every call to the file system", function()
     local seen, killed, n = {}, 0, 0
     repeat
       n = n + 1
@@ -335,7 +335,7 @@ describe("a journal", function()
     assert.same({ none = true, ["1?"] = true, ["2"] = true, ["edited 2"] = true, ["edited 3"] = true }, seen)
   end)
 
-  it("is written by two processes, 1,000 turns each: none lost, none mixed", function()
+  it("row 115: is written by two processes, 1,000 turns each: none lost, none mixed", function()
     local seen = race.run(('require "oaichat.history.file".new { path = %q }'):format(path), 1000)
     race.check(assert(store:load "shared"), seen, 1000)
     io.write(("\ntwo processes, 1,000 turns each: %d and %d conflicts, all retried\n"):format(seen.left, seen.right))

@@ -62,7 +62,7 @@ describe("the JSON suite", function()
     assert.equal(95, right)
   end)
 
-  check("has its 188 invalid texts refused", function()
+  check("row 89: has its 188 invalid texts refused", function()
     local right, wrong = count("n_", refused)
     assert.equal("", wrong)
     assert.equal(188, right)

@@ -36,6 +36,34 @@ describe("messages", function()
     end
   end)
 
+  it("are refused where JSON would take them and no API, with their place", function()
+    local function user(content, fields)
+      local one = { role = "user", content = content }
+      for name, value in pairs(fields or {}) do one[name] = value end
+      return one
+    end
+    local function asks(calls) return { role = "assistant", content = "", tool_calls = calls } end
+    local cases = {
+      { user {}, "input.content: an empty table is no content" }, { user { text = "a" }, "input.content: a string or a list of parts" },
+      { user { { text = "a" } }, "input.content[1]: a part with a type" }, { user { { type = "text" } }, "input.content[1].text: a string" },
+      { { { type = "text", text = 7 } }, "input[1].text: a string" }, { user(json.null), "input.content is missing" },
+      { user("a", { name = 7 }), "input.name: a string" }, { user("a", { meta = "x" }), "input.meta: a table" },
+      { user("a", { tool_calls = {} }), "input.tool_calls: the assistant's alone" }, { asks(7), "input.tool_calls: a list" },
+      { asks "x", "input.tool_calls: a list" }, { asks { 7 }, "input.tool_calls[1].id" }, { asks { { id = "c" } }, "input.tool_calls[1].function" },
+      { { role = "function", content = "x" }, "input.name is missing" }, { { content = "x" }, "input.role: nil is no role" },
+      { { user "a", [3] = user "b" }, "input: a message or a list expected; it has the key 3" },
+      { { user "a", more = 1 }, "input: a message or a list expected; it has the key more" },
+    }
+    for _, case in ipairs(cases) do
+      local ok, why = pcall(message.from_input, case[1])
+      assert.is_false(ok, case[2])
+      assert.truthy(why:find(case[2], 1, true), why)
+    end
+    message.from_input { user(json.array {}), asks(json.null), asks { call "c" }, user { { type = "video_url", video_url = {} } },
+      asks { { id = "c", type = "custom", custom = { name = "f", input = "" } } }, user("a", { name = json.null, meta = {} }) }
+    assert.same({ { role = "user", content = { { type = "text", text = "a" } } } }, message.from_input { role = "user", content = { "a" } })
+  end)
+
   it("are copied deeply, with metatables, and in their shape", function()
     local old = { a = { 1, 2 }, list = json.array {} }
     old.again = old.a

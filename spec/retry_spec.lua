@@ -38,7 +38,7 @@ describe("a request that fails", function()
     return play.session(server, all)
   end
 
-  it("is tried again, as often as retry.max says, and each attempt is told", function()
+  it("row 29: is tried again, as often as retry.max says, and each attempt is told", function()
     local session = open { { 500, SOON }, { 429, SOON } }
     local reply = assert(session:send "hi")
     assert.equal("good", reply.text)
@@ -59,7 +59,7 @@ describe("a request that fails", function()
     assert.is_nil(err)
   end)
 
-  it("is tried again in a stream, before anything of it was heard", function()
+  it("rows 7, 29: is tried again in a stream, before anything of it was heard", function()
     local session = open { { 500, SOON }, function(_, response) response:head(200):reset() end }
     local heard = ""
     local stream = session:stream "hi"
@@ -68,7 +68,7 @@ describe("a request that fails", function()
     assert.equal(3, #stream:result().attempts)
   end)
 
-  it("is never tried again after content", function()
+  it("row 8: is never tried again after content", function()
     local session = open { function(_, response) response:event(testing.chunk "par"):reset() end }
     local stream = session:stream "hi"
     assert.equal("par", stream:next())
@@ -77,7 +77,7 @@ describe("a request that fails", function()
     assert.equal(1, #server.requests)
   end)
 
-  it("is not tried again when that cannot help, or the server says so, or asks for too long", function()
+  it("rows 28, 30, 34, 35: is not tried again where that is no help, not wanted, or too far off", function()
     for _, case in ipairs {
       { { 400 } }, { { 401 } }, { { 404 } }, { { 500, { ["x-should-retry"] = "false" } } },
       { function(_, r) r:json(429, { error = { code = "insufficient_quota", message = "no" } }) end },
@@ -92,7 +92,7 @@ describe("a request that fails", function()
     assert.equal("good", open({ { 400, { ["x-should-retry"] = "true", ["retry-after-ms"] = "1" } } }):send("hi").text)
   end)
 
-  it("connection failures too: refused, closed without an answer", function()
+  it("rows 1, 6: connection failures too: refused, closed without an answer", function()
     local port = core.listen {}
     local url = ("http://127.0.0.1:%d/v1"):format(port:port())
     port:close()
@@ -107,7 +107,7 @@ describe("a request that fails", function()
     assert.equal("good", closed:send("hi").text)
   end)
 
-  it("never passes the deadline for another attempt", function()
+  it("row 1: never passes the deadline for another attempt", function()
     local session = open({ { 500 }, { 500 } }, { deadline = 0.2 })
     local start = core.now()
     local _, _, err = session:send "hi"

@@ -47,11 +47,12 @@ static void test_kinds(void) {
               {OAI_TOO_LARGE, "", 0, false},
               {OAI_PROTOCOL, "malformed_event", 200, false},
               {OAI_INCOMPLETE_STREAM, "stream_interrupted", 200, true}};
-  TEST("tries again what another attempt may change, and nothing else");
+  TEST("rows 4, 28, 29, 35: tries again what another attempt may change, and "
+       "nothing else");
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
     CHECK(judge(rows[i].kind, rows[i].code, rows[i].status, NULL, NULL).again ==
           rows[i].again);
-  TEST("believes x-should-retry, but not where nothing can change");
+  TEST("row 30: believes x-should-retry, but not where nothing can change");
   CHECK(judge(OAI_INVALID_REQUEST, "", 400, "should", "true").again);
   CHECK(!judge(OAI_SERVER, "", 500, "should", " false ").again);
   CHECK(!judge(OAI_QUOTA, "", 429, "should", "true").again);
@@ -59,18 +60,18 @@ static void test_kinds(void) {
 }
 
 static void test_waits(void) {
-  TEST("waits as long as the server asks, by the finest header");
+  TEST("rows 31, 32: waits as long as the server asks, by the finest header");
   CHECK(judge(OAI_RATE_LIMIT, "", 429, "ms", "1500").wait == 1.5);
   CHECK(judge(OAI_RATE_LIMIT, "", 429, "after", "7").wait == 7);
   CHECK(judge(OAI_RATE_LIMIT, "", 429, "after", "0.25").wait == 0.25);
   CHECK(judge(OAI_RATE_LIMIT, "", 429, "after", "Sun, 06 Nov 1994 08:50:07 GMT")
             .wait == 30);
   CHECK(judge(OAI_RATE_LIMIT, "", 429, "after", "Sun, 06 Nov 1994 08:00:00 GMT")
-            .wait == 0);
-  TEST("gives up when that is more than a minute, and says how long");
+            .wait == 0.5);
+  TEST("row 34: gives up when that is more than a minute, and says how long");
   oai_retry r = judge(OAI_RATE_LIMIT, "", 429, "after", "61");
   CHECK(!r.again && r.asked == 61);
-  TEST("takes a value that is none for no value");
+  TEST("row 33: takes a value that is none for no value");
   static const char *const bad[] = {"",
                                     "soon",
                                     "-1",
@@ -86,7 +87,8 @@ static void test_waits(void) {
     r = judge(OAI_SERVER, "", 500, "after", bad[i]);
     CHECK(r.again && r.asked < 0 && r.wait == 0.5);
   }
-  TEST("doubles its own pauses up to eight seconds, with some chance in them");
+  TEST("row 1: doubles its own pauses up to eight seconds, with some chance in "
+       "them");
   oai_failure f;
   oai_failure_set(&f, OAI_SERVER, "");
   oai_retry_facts facts = {0};
@@ -108,7 +110,7 @@ static void test_nevers(void) {
   oai_retry_facts facts = {0};
   facts.failure = &f;
   facts.attempts = 1;
-  TEST("never tries again after content, nor past the deadline");
+  TEST("row 8: never tries again after content, nor past the deadline");
   oai_failure_set(&f, OAI_INCOMPLETE_STREAM, "stream_interrupted");
   facts.content = true;
   CHECK(!oai_retry_judge(&facts).again);
@@ -118,7 +120,7 @@ static void test_nevers(void) {
   oai_failure_set(&f, OAI_TIMEOUT, "timeout");
   f.phase = OAI_PHASE_TOTAL;
   CHECK(!oai_retry_judge(&facts).again);
-  TEST("repeats a request that the server may have taken only as one");
+  TEST("row 97: repeats a request that the server may have taken only as one");
   facts.should_retry = text(NULL);
   f.phase = OAI_PHASE_CONNECT;
   CHECK(oai_retry_judge(&facts).again);

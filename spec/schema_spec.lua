@@ -26,7 +26,7 @@ describe("schema's words", function()
       .. '"required":["alpha","city"],"type":"object"}', text(s))
   end)
 
-  it("write empty properties as {} and empty required as [] (row 93)", function()
+  it("row 93: write empty properties as {} and empty required as []", function()
     assert.equal('{"additionalProperties":false,"properties":{},"required":[],"type":"object"}', text(schema.object {}))
     assert.equal('{"additionalProperties":false,"properties":{"a":{}},"required":[],"type":"object"}',
       text(schema.object { a = schema.any { optional = true } }))
@@ -132,7 +132,7 @@ describe("schema's words", function()
 end)
 
 describe("schema.wire", function()
-  it("marks empty tables by what they stand for (row 93)", function()
+  it("row 93: marks empty tables by what they stand for", function()
     local by_hand = { type = "object", properties = {}, required = {}, ["$defs"] = {}, items = {}, enum = {},
       anyOf = { {} }, dependentRequired = { a = {} }, const = {} }
     assert.equal('{"$defs":{},"anyOf":[{}],"const":{},"dependentRequired":{"a":[]},"enum":[],"items":{},'
@@ -165,13 +165,13 @@ describe("schema.compile", function()
     assert.equal("root must be a schema: an object, true or false", refused "[1]")
   end)
 
-  it("refuses a pattern that takes more than linear time", function()
+  it("row 123: refuses a pattern that takes more than linear time", function()
     assert.equal('#/pattern "(?=a)" cannot be used: lookahead is not supported (at byte 3)', refused '{"pattern":"(?=a)"}')
     assert.equal('#/patternProperties/( "(" cannot be used: a group is not closed (at byte 2)',
       refused '{"patternProperties":{"(":{}}}')
   end)
 
-  it("never fetches a $ref (row 123)", function()
+  it("row 123: never fetches a $ref", function()
     assert.equal('#/$ref "http://127.0.0.1:1/s.json" is in another document, which is not fetched',
       refused '{"$ref":"http://127.0.0.1:1/s.json"}')
     assert.equal('#/items/$ref "other.json#/a" is in another document, which is not fetched',
@@ -180,7 +180,7 @@ describe("schema.compile", function()
     assert.equal('#/$ref "#none" points at nothing', refused '{"$ref":"#none"}')
   end)
 
-  it("refuses a $ref that would never end (row 123)", function()
+  it("row 123: refuses a $ref that would never end", function()
     assert.equal("root has a $ref that comes back to itself and would never end", refused '{"$ref":"#"}')
     assert.matches("comes back to itself", refused '{"allOf":[{"$ref":"#/$defs/a"}],"$defs":{"a":{"not":{"$ref":"#"}}}}')
     assert.matches("comes back to itself", refused '{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}')

@@ -38,7 +38,7 @@ describe("schema.strict", function()
       .. '"required":["at","city","days"],"type":"object"}', strict(s))
   end)
 
-  it("takes a schema without properties (row 93)", function()
+  it("row 93: takes a schema without properties", function()
     assert.equal('{"additionalProperties":false,"properties":{},"required":[],"type":"object"}', strict(schema.object {}))
     assert.equal('{"additionalProperties":false,"properties":{},"required":[],"type":"object"}',
       strict '{"type":"object","properties":{}}')

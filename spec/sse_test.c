@@ -282,7 +282,8 @@ static size_t soup(char *out, size_t room) {
 
 static void differential(void) {
   char bytes[2048];
-  TEST("agrees with a slow reference over random bytes at random splits");
+  TEST("row 52: agrees with a slow reference over random bytes at random "
+       "splits");
   for (int i = 0; i < 4000; i++) {
     oai_buf want;
     oai_buf_init(&want, SIZE_MAX / 4);
@@ -310,7 +311,7 @@ static bool flat(const oai_sse *s) {
 static void timely(void) {
   oai_sse s;
   oai_sse_event e;
-  TEST("gives an event at its CR, without waiting for the next byte");
+  TEST("row 53: gives an event at its CR, without waiting for the next byte");
   oai_sse_init(&s, 1000);
   feed(&s, LIT("data: a\r\n\r"), 1);
   if (CHECK(oai_sse_next(&s, &e))) CHECK_EQ_STR(e.data, "a");
@@ -319,7 +320,7 @@ static void timely(void) {
   CHECK(!oai_sse_next(&s, &e));
   oai_sse_free(&s);
 
-  TEST("gives 100,000 tiny events of one read in order");
+  TEST("row 71: gives 100,000 tiny events of one read in order");
   oai_buf all;
   oai_buf_init(&all, SIZE_MAX / 4);
   for (int i = 0; i < 100000; i++) {
@@ -343,7 +344,7 @@ static void timely(void) {
 static void errors(void) {
   oai_sse s;
   oai_sse_event e;
-  TEST("keeps the last error: line and goes on");
+  TEST("row 59: keeps the last error: line and goes on");
   oai_sse_init(&s, 1000);
   feed(&s, LIT("error: {\"code\":1}\nerror: {\"code\":500}\n\ndata: a\n\n"), 1);
   CHECK_EQ_STR(((oai_slice){s.error.p, s.error.n}), "{\"code\":500}");
@@ -362,11 +363,11 @@ static void memory(void) {
   oai_sse s;
   static char kilo[1024];
   memset(kilo, 'x', sizeof kilo);
-  TEST("stays flat over 10,000 comments");
+  TEST("row 57: stays flat over 10,000 comments");
   oai_sse_init(&s, 1000);
   feed(&s, LIT(": keep-alive\n\n"), 10000);
   flat(&s);
-  TEST("stays flat in a comment that never ends");
+  TEST("row 57: stays flat in a comment that never ends");
   feed(&s, LIT(":"), 1);
   feed(&s, kilo, sizeof kilo, 1024);
   flat(&s);
@@ -380,7 +381,7 @@ static void large(void) {
   enum { N = 8 << 20 };
   oai_sse s;
   oai_sse_event e;
-  TEST("reads an event of 8 MB byte by byte in linear time");
+  TEST("row 69: reads an event of 8 MB byte by byte in linear time");
   clock_t from = clock();
   oai_sse_init(&s, 16000000);
   feed(&s, LIT("data: "), 1);
@@ -404,7 +405,7 @@ static size_t until_full(oai_sse *s, const char *p, size_t n) {
 static void caps(void) {
   oai_sse s;
   oai_sse_event e;
-  TEST("refuses a data line that never ends at the cap");
+  TEST("row 70: refuses a data line that never ends at the cap");
   oai_sse_init(&s, 1000);
   feed(&s, LIT("data: a\n\ndata: "), 1);
   CHECK_EQ_INT(until_full(&s, "x", 1), 1000);
@@ -414,7 +415,7 @@ static void caps(void) {
   CHECK(!oai_sse_next(&s, &e));
   oai_sse_free(&s);
 
-  TEST("refuses data lines that never end at the cap");
+  TEST("row 70: refuses data lines that never end at the cap");
   oai_sse_init(&s, 1000);
   CHECK(until_full(&s, LIT("data:\n")) <= 6 * 1002);
   oai_sse_free(&s);
@@ -425,7 +426,7 @@ static void caps(void) {
   CHECK_EQ_INT(oai_sse_feed(&s, LIT("data: abcde\n\n")), OAI_BUF_FULL);
   oai_sse_free(&s);
 
-  TEST("refuses a line that never ends, and keeps none of it");
+  TEST("row 70: refuses a line that never ends, and keeps none of it");
   oai_sse_init(&s, 1000);
   CHECK(until_full(&s, "x", 1) <= 1010);
   flat(&s);

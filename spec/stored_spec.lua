@@ -78,7 +78,7 @@ describe("a stored session", function()
     assert.equal("fine", session:send("hi").text)
   end)
 
-  it("tells of an input that a crash left without an answer, and goes on with it", function()
+  it("row 117: tells of an input that a crash left without an answer, and goes on with it", function()
     server = script.serve { "hello" }
     assert(store:begin("talk", 0, { { role = "user", content = "hi" } })) -- the process ended here
     local session = open()
@@ -111,7 +111,7 @@ describe("a stored session", function()
     assert.is_true(store:load("talk").messages[2].meta.incomplete)
   end)
 
-  it("reports a conflict to the later writer, who reads again", function()
+  it("row 115: reports a conflict to the later writer, who reads again", function()
     server = script.serve { "one", "two", "three" }
     local first, second = open(), open()
     assert.equal("one", first:send("a").text)
@@ -123,7 +123,7 @@ describe("a stored session", function()
     assert.equal("u:a a:one u:b a:two", kept())
   end)
 
-  it("sends nothing when the input cannot be kept; an answer is there whatever the store says", function()
+  it("row 113: sends nothing when the input cannot be kept; an answer is there whatever the store says", function()
     server = script.serve { "one", "two" }
     local broken = {}
     local inner = store

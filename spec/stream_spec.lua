@@ -241,7 +241,7 @@ describe("the callback form", function()
     finish(out)
   end)
 
-  it("logs an error in on_event, cancels and still tells the end", function()
+  it("row 104: logs an error in on_event, cancels and still tells the end", function()
     local out = finish(start(three, nil, nil, function() error "mine" end))
     assert.same({ "callback" }, out.log)
     assert.equal(1, #out.events)
@@ -264,7 +264,7 @@ describe("the callback form", function()
     end)
   end
 
-  it("may start another request in a callback, callbacks or not", function()
+  it("row 104: may start another request in a callback, callbacks or not", function()
     local second
     local out = start(three, nil, nil, nil, function(out)
       out.session:stream("again", { on_done = function(reply) second = reply.text end })
@@ -290,7 +290,7 @@ describe("the callback form", function()
     assert.equal(2, #out.session:messages())
   end)
 
-  it("has a clear error for a callback that waits for tasks", function()
+  it("row 104: has a clear error for a callback that waits for tasks", function()
     local why
     finish(start(three, nil, nil, nil, function() why = select(2, pcall(chat.run)) end))
     assert.matches("cannot wait for tasks", why)

@@ -62,7 +62,7 @@ describe("an answer with a schema", function()
     assert.equal("colour", server.bodies[1].response_format.json_schema.name)
   end)
 
-  it("that does not match is sent back to be mended, a bounded number of times", function()
+  it("row 124: that does not match is sent back to be mended, a bounded number of times", function()
     local reply, _, session = ask { '{"name":7}', "oops", '{"name":"Ada"}' }
     assert.same({ name = "Ada" }, reply.data)
     assert.same({ { step = "repair", count = 2 } }, reply.via)
@@ -81,7 +81,7 @@ describe("an answer with a schema", function()
     assert.equal(2, #server.bodies)
   end)
 
-  it("is never read from a refusal, a cut or a filtered answer", function()
+  it("rows 77, 78, 124: is never read from a refusal, a cut or a filtered answer", function()
     local _, err = ask { { refusal = "I will not" } }
     assert.equal("content_filter", err.kind)
     assert.equal("refusal", err.code)
@@ -141,7 +141,7 @@ describe("an answer with a schema", function()
     assert.equal(36, stream:result().data.age)
   end)
 
-  it("in a stream is not mended: what was shown cannot be taken back", function()
+  it("row 124: in a stream is not mended: what was shown cannot be taken back", function()
     server = script.serve { '{"name":7}', '{"name":"Ada"}' }
     local stream = play.session(server):stream("who?", { schema = PERSON })
     local reply, _, err = stream:result()
@@ -162,7 +162,7 @@ describe("an answer with a schema", function()
     assert.same({ "1Adatrue", "2Bobtrue", "3Cytrue" }, items)
   end)
 
-  it("names what is wrong with the schema before anything is sent", function()
+  it("row 123: names what is wrong with the schema before anything is sent", function()
     local _, err = ask({ "x" }, { schema = { type = "objekt" } })
     assert.equal("config", err.kind)
     assert.matches("schema", err.message)

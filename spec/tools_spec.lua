@@ -90,7 +90,7 @@ describe("tools", function()
     assert.is_false(server.bodies[1].parallel_tool_calls)
   end)
 
-  it("tell the model what is wrong with its call, and run nothing", function()
+  it("rows 82, 83: tell the model what is wrong with its call, and run nothing", function()
     local ran = 0
     local list = { { name = "weather", parameters = weather.parameters, run = function() ran = ran + 1 end } }
     local reply = ask({ { calls = {
@@ -108,7 +108,7 @@ describe("tools", function()
     assert.matches("more", said[6])
   end)
 
-  it("never run a call that the output limit cut", function()
+  it("row 77: never run a call that the output limit cut", function()
     local ran = false
     local list = { { name = "go", run = function() ran = true end } }
     ask({ { calls = { { "go", "{}" } }, finish = "length" }, "ok" }, list)
@@ -298,7 +298,7 @@ describe("tools", function()
     assert.has_error(function() chat.tool { name = "x y" } end)
   end)
 
-  it("send {} and [] where the schema means them (row 93)", function()
+  it("row 93: send {} and [] where the schema means them", function()
     local raw
     server = script.serve { function(request, response)
       raw = request.body

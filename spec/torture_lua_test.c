@@ -165,7 +165,7 @@ static long count(const char *what, mode mode) {
 static void torture(const char *what, mode mode, long most) {
   char sentence[100];
   if (mode == MALLOC && !torture_possible) return;
-  snprintf(sentence, sizeof sentence, "%s: %s", what, modes[mode]);
+  snprintf(sentence, sizeof sentence, "row 101: %s: %s", what, modes[mode]);
   TEST(sentence);
   long n = count(what, mode), stride = n / most + 1;
   double from = now();

@@ -272,8 +272,9 @@ static void torture(const char *what, result (*run)(world *w),
                     const char *answer) {
   char sentence[200];
   long k, most = torture_possible ? 20000 : 1;
-  snprintf(sentence, sizeof sentence, "%s, and every allocation fails once%s",
-           what, curls_too ? ", libcurl's too" : "");
+  snprintf(sentence, sizeof sentence,
+           "row 101: %s, and every allocation fails once%s", what,
+           curls_too ? ", libcurl's too" : "");
   TEST(sentence);
   CHECK_EQ_INT(once(run, answer, 0), GOOD);
   for (k = 1; torture_possible && k < most; k++) {

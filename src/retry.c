@@ -72,7 +72,7 @@ double oai_retry_after(oai_slice value, double now) {
   double seconds = read_number(text);
   if (seconds >= 0) return seconds;
   double at = read_date(text);
-  return at < 0 ? -1 : fmax(at - now, 0);
+  return at > now ? at - now : -1;
 }
 
 /* ---- the verdict -------------------------------------------------------- */

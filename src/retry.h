@@ -33,7 +33,7 @@ typedef struct oai_retry {
 oai_retry oai_retry_judge(const oai_retry_facts *facts);
 
 /* Seconds of a Retry-After value: a number, or an HTTP date (RFC 9110 10.2.3,
- * 5.6.7) less now; < 0: neither. */
+ * 5.6.7) less now; < 0: neither, or a date that is past. */
 double oai_retry_after(oai_slice value, double now);
 
 #endif

@@ -69,6 +69,7 @@ end
 --- it yielded is for the host.
 --- @return boolean ended
 function M.advance(task, ...)
+  if task._done then return true end
   local thread = task.thread
   task._parked = nil
   local out = pack(coroutine.resume(thread, ...))
@@ -108,8 +109,16 @@ function M.check(task)
   return true
 end
 
+-- Said before anything is noted: what a failed yield would leave is a waiter for ever.
+-- (PUC 5.1 and 5.2 cannot tell.)
+local function must_yield()
+  local can = coroutine.isyieldable
+  if can and not can() then error("attempt to yield across a C-call boundary: a task cannot wait in here", 0) end
+end
+
 --- Waits until somebody wakes the task.
 function M.park(task, parked)
+  must_yield()
   task._parked = parked
   coroutine.yield(PARK)
   task._parked = nil
@@ -126,6 +135,7 @@ end
 --- Waits until an object of the core may be ready. What is ready already is listed
 --- again, behind the others.
 function M.park_on(task, object)
+  must_yield()
   if object.relist then object:relist() end
   local id = object:id()
   waiters[id] = task

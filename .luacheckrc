@@ -11,6 +11,7 @@ files["lua/oaichat/meta"] = {
   max_line_length = false,
 }
 files["spec"] = { std = "max+busted" }
+files["examples/testing_spec.lua"] = { std = "max+busted" }
 -- Stands in for the interpreter: it sets what a script finds in arg.
 files["spec/support/offline.lua"] = { globals = { "arg" } }
 files["*.rockspec"] = { std = "+rockspec" }

@@ -58,6 +58,8 @@ export HOSTS_URL
 lua54 '1,000 streams' spec/hosts/many.lua
 lua54 'memory' spec/hosts/memory.lua
 lua54 'a burst' spec/hosts/burst.lua
+lua54 'a soak' 'spec/hosts/soak.lua 10000'
+jit 'a soak' 'spec/hosts/soak.lua 2000 7'
 prove 'a burst, fresh TLS connections' env HOSTS_TLS=1 LUA_CPATH="$cpath54" lua5.4 spec/hosts/burst.lua
 for host in plain tick luv cqueues; do
   lua54 "cancel, $host" "spec/hosts/cancel.lua $host"

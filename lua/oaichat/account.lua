@@ -29,30 +29,35 @@ local function feed(ticket, text)
   return ticket.hold:feed(text)
 end
 
+-- Fills the ticket; what it holds when it fails is released by the caller.
+local function admit(account, ticket, call)
+  local why, err
+  if account.limiter then
+    local patience = call.options.patience
+    ticket.grant, why, err = account.limiter:acquire(account.identity, account.input + account.output, {
+      engine = account.engine, stop_at = patience and core.now() + patience or account.stop_at, waiter = call,
+    })
+    if not ticket.grant then return nil, why, err end
+  end
+  if account.budget then
+    ticket.hold, why, err = account.budget:reserve(account.scope, {
+      tokens = account.input, output = account.output, model = account.model,
+    })
+    if not ticket.hold then return nil, why, err end
+    ticket.feed = feed
+  end
+  return true
+end
+
 --- The right to send one request. Waits for the limiter.
 --- @param call table of attempts: its cancel ends the wait
 --- @return table|nil ticket, string|nil message, oaichat.Error|nil err
 function Account:enter(call)
   local ticket = setmetatable({ account = self, at = core.now() }, Ticket)
-  local why, err
-  if self.limiter then
-    ticket.grant, why, err = self.limiter:acquire(self.identity, self.input + self.output, {
-      engine = self.engine, stop_at = call.options.patience and core.now() + call.options.patience or self.stop_at,
-      waiter = call,
-    })
-    if not ticket.grant then return nil, why, err end
-  end
-  if self.budget then
-    ticket.hold, why, err = self.budget:reserve(self.scope, {
-      tokens = self.input, output = self.output, model = self.model,
-    })
-    if not ticket.hold then
-      if ticket.grant then ticket.grant:release() end
-      return nil, why, err
-    end
-    ticket.feed = feed
-  end
-  return ticket
+  local ok, why, err = admit(self, ticket, call)
+  if ok then return ticket end
+  ticket:release()
+  return nil, why, err
 end
 
 --- Seconds that the budget leaves the attempt; nil: as many as it takes.

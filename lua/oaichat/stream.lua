@@ -131,7 +131,8 @@ end
 --- { index, id, name, arguments, partial, choice }: while partial is true,
 --- `arguments` is the new fragment; at last, with partial = false, the whole ·
 --- tool_result { id, name, content, is_error } · item { index, value, valid }: an element
---- of a schema's list that is whole · usage { usage } · finish { finish_reason, choice }.
+--- of a schema's list that is whole · usage { usage } · finish { finish_reason, choice } · restart { via, message }:
+--- a fallback answers, the text shown so far must be withdrawn.
 --- Never raises: it ends, and result() says how.
 function Stream:events()
   choose(self, "events")

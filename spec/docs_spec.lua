@@ -4,12 +4,7 @@
 -- specs; each block runs in a process of its own (spec/support/offline.lua).
 
 local core = require "oaichat.core"
-
-local function interpreter()
-  local i = 0
-  while arg and arg[i - 1] do i = i - 1 end
-  return i < 0 and arg[i] or (rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", ""))
-end
+local interpreter = require "spec.support.interpreter"
 
 local function blocks_of(path)
   local list, block, number = {}, nil, 0
@@ -96,7 +91,7 @@ for _, path in ipairs(PAGES) do
 end
 
 describe("the examples", function()
-  for _, name in ipairs { "hello", "stream", "errors", "image", "prompt" } do
+  for _, name in ipairs { "hello", "stream", "errors", "image", "prompt", "fallbacks" } do
     it(("run: %s.lua"):format(name), function()
       local out, code = run("examples/" .. name .. ".lua")
       assert.equal(0, code, out)

@@ -7,14 +7,9 @@ package.path = "examples/?.lua;" .. package.path
 local chat = require "oaichat"
 local core = require "oaichat.core"
 local server = require "server"
+local interpreter = require "spec.support.interpreter"
 
 local schema = chat.schema
-
-local function interpreter()
-  local i = 0
-  while arg and arg[i - 1] do i = i - 1 end
-  return i < 0 and arg[i] or (rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", ""))
-end
 
 local function write(path, text)
   local file = assert(io.open(path, "wb"))

@@ -35,12 +35,8 @@ describe("a guarded session", function()
   local server
   before_each(leaks.remember)
   after_each(function()
-    if server then
-      assert.same({}, server.errors)
-      server:close()
-    end
+    routes.close(server)
     server = nil
-    chat.run()
     leaks.check()
   end)
 

@@ -3,9 +3,11 @@
 
 local chat = require "oaichat"
 local core = require "oaichat.core"
+local most_in_window = require "spec.support.window"
 local redis = require "spec.support.redis"
 local resp = require "oaichat.resp"
 local scheduler = require "oaichat.loop.scheduler"
+local interpreter = require "spec.support.interpreter"
 
 local missing = redis.missing()
 if missing then
@@ -15,22 +17,6 @@ end
 
 local engine = scheduler.default()
 local ROUTE = ("b"):rep(64)
-
-local function interpreter()
-  local i = 0
-  while arg and arg[i - 1] do i = i - 1 end
-  return i < 0 and arg[i] or (rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", ""))
-end
-
-local function most_in_window(times, per)
-  table.sort(times)
-  local most, first = 0, 1
-  for last = 1, #times do
-    while times[last] - times[first] >= per do first = first + 1 end
-    most = math.max(most, last - first + 1)
-  end
-  return most
-end
 
 local function acquire(limiter, stop, tokens)
   return limiter:acquire(ROUTE, tokens or 0, { engine = engine, stop_at = stop and core.now() + stop })

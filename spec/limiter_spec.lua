@@ -4,22 +4,12 @@
 local chat = require "oaichat"
 local core = require "oaichat.core"
 local leaks = require "spec.support.leaks"
+local most_in_window = require "spec.support.window"
 local limiters = require "oaichat.limiter"
 local routes = require "spec.support.routes"
 local scheduler = require "oaichat.loop.scheduler"
 
 local engine = scheduler.default()
-
--- The most that lies in any window of `per` seconds.
-local function most_in_window(times, per)
-  table.sort(times)
-  local most, first = 0, 1
-  for last = 1, #times do
-    while times[last] - times[first] >= per do first = first + 1 end
-    most = math.max(most, last - first + 1)
-  end
-  return most
-end
 
 local function acquire(limiter, opts, tokens, identity)
   local all = { engine = engine }

@@ -25,12 +25,8 @@ describe("a session with", function()
   local server
   before_each(leaks.remember)
   after_each(function()
-    if server then
-      assert.same({}, server.errors)
-      server:close()
-    end
+    routes.close(server)
     server = nil
-    chat.run()
     leaks.check()
   end)
 

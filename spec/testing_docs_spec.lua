@@ -16,11 +16,7 @@ local function loaded(path)
   return setfenv(assert(loadstring(read(path), "@" .. path)), env)
 end
 
-local function interpreter()
-  local i = 0
-  while arg and arg[i - 1] do i = i - 1 end
-  return i < 0 and arg[i] or (rawget(_G, "jit") and "luajit" or _VERSION:lower():gsub(" ", ""))
-end
+local interpreter = require "spec.support.interpreter"
 
 describe("examples/testing_spec.lua:", function()
   loaded "examples/testing_spec.lua"()

@@ -32,6 +32,16 @@ function M.serve(models)
   return server
 end
 
+--- Ends a server, on which nothing went wrong, and what still runs.
+--- @param server oaichat.testing.Server|nil
+function M.close(server)
+  if server then
+    assert.same({}, server.errors)
+    server:close()
+  end
+  chat.run()
+end
+
 --- @param extra table|nil options of chat.new
 function M.session(server, extra)
   local options = {

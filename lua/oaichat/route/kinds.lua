@@ -8,6 +8,7 @@ local canned = require "oaichat.canned"
 local circuits = require "oaichat.circuit"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local observe = require "oaichat.observe"
 local tables = require "oaichat.tables"
 
 local M = {}
@@ -16,6 +17,7 @@ local M = {}
 local function note(ladder, step, failure, facts)
   facts = tables.merged({ step = step.kind, reason = failure and failure.kind }, facts)
   ladder.via[#ladder.via + 1] = facts
+  if failure then observe.tell(ladder.plan.options.log, "warn", "fallback", facts) end
 end
 
 local function canned_call(ladder, raw)

@@ -168,6 +168,20 @@ describe("a service", function()
     assert.is_nil((store:load(service_of.conversation_id "bob")))
   end)
 
+  it("keeps caches and ledgers apart by user, and forgets a user there too", function()
+    local cache, ledger = chat.cache.memory {}, chat.ledger {}
+    local service = new {
+      session = { base_url = server.url, api_key = "sk-spec", model = "m", cache = cache, ledger = ledger },
+    }
+    for _, user in ipairs { "ada", "bob" } do assert(service:process_message(user, "hi")) end
+    assert.equal(2, cache:size())
+    assert.equal(1, #ledger:rows { user = "ada" })
+    assert.is_true(service:erase "ada")
+    assert.equal(1, cache:size())
+    assert.same({}, ledger:rows { user = "ada" })
+    assert.equal(1, #ledger:rows { user = "bob" })
+  end)
+
   it("takes any user id", function()
     local service = new()
     for _, id in ipairs { "a b", "../../etc/passwd", ("x"):rep(1000), "\0", "ä", ".hidden" } do

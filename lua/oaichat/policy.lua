@@ -62,6 +62,13 @@ function Policy:scope(turn)
   return { session = turn.session.id or self.id, user = self._user, turn = turn, cost = 0 }
 end
 
+--- Forgets a user: cached answers, rows and sums.
+--- @param user string
+function Policy:forget(user)
+  if self._cache then self._cache:forget(user) end
+  if self.ledger then self.ledger:forget { user = user } end
+end
+
 local function size_of(parts)
   local bytes = 0
   for _, part in ipairs(parts) do bytes = bytes + #part end

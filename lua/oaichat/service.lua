@@ -325,6 +325,7 @@ function Service:erase(user_id)
   else
     _, why, err = store:delete(M.conversation_id(user_id))
   end
+  if session._policy then session._policy:forget(user_id) end
   self._users[user_id].session = nil
   done(err)
   if err then return nil, why, err end

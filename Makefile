@@ -175,7 +175,8 @@ test-valgrind: ## Mixed exchanges on lua5.4 under valgrind
 # What never waits for a socket runs the same on both paths.
 POLLED_SPECS := $(filter-out spec/schema% spec/json% spec/history% spec/prompt% spec/partial% \
   spec/transcript% spec/config% spec/tokens% spec/window% spec/architecture% spec/rockspec% \
-  spec/docs% spec/examples% spec/demo%,$(wildcard spec/*_spec.lua))
+  spec/docs% spec/examples% spec/demo% spec/cache% spec/budget% spec/ledger% spec/prices% spec/circuit% \
+  spec/limiter_redis% spec/faults_page% spec/testing_docs%,$(wildcard spec/*_spec.lua))
 
 .PHONY: polled-specs
 polled-specs:

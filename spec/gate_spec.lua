@@ -2,6 +2,7 @@
 -- what they let through is what everybody sees.
 
 local chat = require "oaichat"
+local core = require "oaichat.core"
 local leaks = require "spec.support.leaks"
 local play = require "spec.support.play"
 local routes = require "spec.support.routes"
@@ -159,6 +160,44 @@ describe("a guarded session", function()
     each("shown", { new = { moderation = { fail = "open" } } }, function(out) routes.answered(out, "shown") end, broken)
     local function empty(_, response) response:json(200, {}) end
     each("never", { new = { moderation = true } }, function(out) assert.equal("protocol", out.err.kind) end, empty)
+  end)
+
+  it("can be canceled while a guard waits", function()
+    server = serve "never"
+    local entered, session
+    local guards = { output = function()
+      entered = true
+      return chat.sleep(100)
+    end }
+    for _, how in ipairs { "task", "session", "stream" } do
+      entered, session = false, play.session(server, { guards = guards })
+      local stream
+      local task = chat.spawn(function()
+        if how ~= "stream" then return session:send "hi" end
+        stream = session:stream "hi"
+        return stream:result()
+      end)
+      while not entered do
+        chat.wait(1)
+        chat.step()
+      end
+      local start = core.now()
+      if how == "task" then task:cancel() elseif how == "session" then session:cancel() else stream:cancel() end
+      local _, _, err = task:wait()
+      assert.equal("canceled", err.kind, how)
+      assert.is_true(core.now() - start < 0.5)
+      assert.same({}, session:messages())
+    end
+  end)
+
+  it("lets no fallback begin anew behind what next has shown", function()
+    local models = { first = { routes.cut("half a sentence", "reset") }, second = { "whole" } }
+    server = routes.serve(models)
+    local session = routes.session(server, { guards = { window = 4, output = function() end } })
+    local out = routes.read(session, "next", "hi")
+    assert.equal("incomplete_stream", out.err.kind)
+    assert.equal("half a sentence", out.heard)
+    routes.answered(routes.read(session, "events", "hi"), "whole", "fallback")
   end)
 
   it("can be canceled while the moderation is asked", function()

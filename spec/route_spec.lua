@@ -286,6 +286,32 @@ describe("fallbacks", function()
     _, _, err = other:wait()
     assert.equal("canceled", err.kind)
     assert.is_true(core.now() - start < 0.1)
+    -- from outside, and a stream
+    task = chat.spawn(function() return session:send "hi" end)
+    local done
+    local stream = routes.session(server, { fallbacks = { { human = function() end } } }):stream("hi", {
+      on_done = function(_, _, why) done = why.kind end,
+    })
+    local asked = server.asked.first
+    while server.asked.first < asked + 2 do
+      chat.wait(1)
+      chat.step()
+    end
+    chat.sleep(0.01)
+    session:cancel()
+    stream:cancel()
+    assert.equal("canceled", select(3, task:wait()).kind)
+    assert.equal("canceled", done)
+    -- and while all routes cool down
+    servers[#servers + 1] = routes.serve { first = { { 429, nil, { ["retry-after"] = "20" } } } }
+    local cooling = routes.session(servers[#servers], { retry = { max = 0 }, route_wait = 60, fallbacks = {
+      { model = "first", base_url = servers[#servers].url .. "/other" },
+    } })
+    assert.equal("rate_limit", select(3, cooling:send "hi").kind)
+    cooling:stream("hi", { on_done = function(_, _, why) done = "all " .. why.kind end })
+    chat.sleep(0.02)
+    cooling:cancel()
+    assert.equal("all canceled", done)
   end)
 
   it("hedge: ask the next route when the first is slow, and take who speaks first", function()

@@ -8,7 +8,6 @@ local errors = require "oaichat.errors"
 local message = require "oaichat.message"
 local replies = require "oaichat.reply"
 local source = require "oaichat.source"
-local wait = require "oaichat.wait"
 
 local unpack = table.unpack or unpack
 
@@ -23,7 +22,7 @@ Gate.__index = Gate
 
 local Call = {}
 Call.__index = Call
-Call.text, Call.drain = source.text, source.drain
+Call.drain = source.drain
 
 --- @param guards table|nil { input = fn, output = fn, window = bytes }
 --- @param moderation table|nil made by oaichat.moderation
@@ -43,6 +42,21 @@ local function refused(code, reason)
   }
 end
 
+-- Asks a guard in a task of its own, which a cancel of the turn ends too. Waits.
+-- Gives what it said, or false and what it raised; err: canceled.
+local function ask(turn, guard, ...)
+  local task = turn.session._engine:spawn(guard, ...)
+  task._observed, turn.checking = true, task
+  local verdict, reason = task:wait()
+  turn.checking = nil
+  if turn.canceled or not task:done() then -- the turn was, or who waits for it
+    task:cancel()
+    return nil, nil, errors.new { kind = "canceled", code = "canceled" }
+  end
+  if not task._ok then return false, errors.text(task._results) end
+  return verdict, reason
+end
+
 -- ---- the input -----------------------------------------------------------------------
 
 --- The input as it may be sent. May wait.
@@ -52,8 +66,8 @@ function Gate:input(turn)
   if turn.gated or not turn.added[1] then return true end
   turn.gated = true
   if self._input then
-    local fine, verdict, reason = wait.pcall(self._input, message.copy(turn.added), turn.session)
-    if not fine then verdict, reason = false, errors.text(verdict) end
+    local verdict, reason, err = ask(turn, self._input, message.copy(turn.added), turn.session)
+    if err then return errors.fail(err) end
     if verdict == false then return errors.fail(refused("input_guard", reason)) end
     if type(verdict) == "table" then turn.added = message.from_input(verdict) end
   end
@@ -67,8 +81,8 @@ end
 -- What may be shown of a text; err: it may not. May wait.
 local function judge(gate, turn, text, info)
   if gate._output and text ~= "" then
-    local fine, verdict, reason = wait.pcall(gate._output, text, info)
-    if not fine then verdict, reason = false, errors.text(verdict) end
+    local verdict, reason, err = ask(turn, gate._output, text, info)
+    if err then return nil, err end
     if verdict == false then return nil, refused("output_guard", reason) end
     if type(verdict) == "string" then text = verdict end
   end
@@ -103,6 +117,13 @@ function Call:poll()
     if HELD[kind] then self.size = self.size + #a end
     self.due = self.size >= self.gate.window
   end
+end
+
+--- The next piece of the first choice's text; what has been shown stays. Waits.
+function Call:text()
+  local text = source.text(self)
+  if text then self.inner.shown = true end
+  return text
 end
 
 function Call:done()

@@ -177,6 +177,7 @@ end
 
 --- What a reader waits for.
 function Ladder:waitable()
+  if not self.cur then return nil end
   local other = self.window or self.hedge or self.second and self.second:waitable()
   local mine = self.cur:waitable()
   if self.pair and self.other ~= other or self.pair and self.first ~= mine then
@@ -274,11 +275,8 @@ function Ladder:again()
   end
   if not other then return nil end
   local _, _, err = self.cur:result()
-  self.partial = err.partial
-  if not enter_or_wait(self, other, err) then
-    self.cur = nil
-    return nil
-  end
+  self.partial, self.cur = err.partial, nil
+  if not enter_or_wait(self, other, err) then return nil end
   forget(self, err)
   return true
 end
@@ -289,6 +287,7 @@ end
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Ladder:result(awaited)
   local answer, err = nil, self.refused
+  if err and self.canceled then err = errors.new { kind = "canceled", code = "canceled" } end
   if self.second then hedges.drop(self) end
   if self.cur and not err then
     local _

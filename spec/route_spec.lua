@@ -337,6 +337,22 @@ describe("fallbacks", function()
     end)
   end)
 
+  it("hedge: are both canceled together", function()
+    local server = serve {
+      first = { function() end },
+      second = { function(_, response) response:pause(0.1):json(200, testing.completion "late") end },
+    }
+    local session = routes.session(server, { hedge = 0.01 })
+    local task = chat.spawn(function() return session:send "hi" end)
+    while not server.asked.second do
+      chat.wait(1)
+      chat.step()
+    end
+    session:cancel()
+    assert.equal("canceled", select(3, task:wait()).kind)
+    assert.equal(0, #session:messages())
+  end)
+
   it("name what is wrong with them", function()
     local function wrong(entry, opts)
       local options = { base_url = "http://127.0.0.1:1", api_key = false, fallbacks = { entry } }

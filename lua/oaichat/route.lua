@@ -206,6 +206,7 @@ end
 
 function Ladder:cancel()
   self.canceled = true
+  hedges.drop(self)
   if self.cur then self.cur:cancel() end
   if self.timer then self.timer:fire() end
 end
@@ -288,7 +289,7 @@ end
 function Ladder:result(awaited)
   local answer, err = nil, self.refused
   if err and self.canceled then err = errors.new { kind = "canceled", code = "canceled" } end
-  if self.second then hedges.drop(self) end
+  hedges.drop(self)
   if self.cur and not err then
     local _
     answer, _, err = self.cur:result(awaited)

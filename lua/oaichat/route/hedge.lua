@@ -24,6 +24,7 @@ end
 
 --- The second one is not needed.
 function M.drop(ladder)
+  disarm(ladder)
   local second = ladder.second
   ladder.second = nil
   if not second then return end
@@ -62,7 +63,6 @@ end
 --- Takes what the first one has, or nothing, and gives what the reader gets.
 function M.turn(ladder, kind, ...)
   if CONTENT[kind] then
-    disarm(ladder)
     M.drop(ladder)
   elseif not kind then
     if ladder.hedge and ladder.hedge:ready() then start(ladder) end

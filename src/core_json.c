@@ -98,6 +98,27 @@ static int json_is_array(lua_State *L) {
   return 1;
 }
 
+/* The text as one string; a long one, where that is asked for, as a list of
+ * pieces, the last one first: what is pushed is given back at once, so that
+ * there are never two of it. */
+void oai_json_push_text(lua_State *L, oai_buf *b, bool in_pieces) {
+  const size_t piece = 1 << 20;
+  int count = (int)((b->n + piece - 1) / piece);
+  if (!in_pieces || count < 4) {
+    lua_pushlstring(L, b->p, b->n);
+    return;
+  }
+  lua_createtable(L, count, 0);
+  for (int i = count; i > 0; i--) {
+    size_t at = (size_t)(i - 1) * piece;
+    lua_pushlstring(L, b->p + at, b->n - at);
+    lua_rawseti(L, -2, i);
+    char *p = at ? realloc(b->p, at) : b->p;
+    if (p) b->p = p;
+    b->n = b->cap = at;
+  }
+}
+
 static const luaL_Reg json_functions[] = {
     {"json_decode", oai_json_decode},
     {"json_encode", oai_json_encode},

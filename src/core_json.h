@@ -7,6 +7,7 @@
 #ifndef OAI_CORE_JSON_H
 #define OAI_CORE_JSON_H
 
+#include "buf.h"
 #include "core.h"
 
 #include <stdbool.h>
@@ -63,5 +64,9 @@ double oai_json_read_double(const char *p, size_t n, char *room);
 size_t oai_json_write_double(double v, char *room);
 /* Makes the encoder's metatable. */
 void oai_json_open_encoder(lua_State *L);
+
+/* The text as one string; a long one, where that is asked for, as a list of
+ * pieces. The buffer is used up. */
+void oai_json_push_text(lua_State *L, oai_buf *b, bool in_pieces);
 
 #endif

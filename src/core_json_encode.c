@@ -359,18 +359,21 @@ static encoder *new_encoder(lua_State *L, size_t max_depth) {
   return e;
 }
 
+/* json_encode(value[, depth[, in_pieces]]) -> text | list of pieces | nil,
+ * message, path */
 int oai_json_encode(lua_State *L) {
   luaL_checkany(L, 1);
   lua_Number depth = luaL_optnumber(L, 2, OAI_JSON_DEPTH);
   luaL_argcheck(L, depth >= 1 && depth <= OAI_JSON_DEPTH, 2,
                 "a depth from 1 to 1000 expected");
+  bool in_pieces = lua_toboolean(L, 3);
   lua_settop(L, 1);
   lua_getfield(L, LUA_REGISTRYINDEX, OAI_JSON_MARKERS);
   encoder *e = new_encoder(L, (size_t)depth);
   lua_createtable(L, 32, 0);
   lua_pushvalue(L, 1);
   if (!encode(L, e)) return failure(L, e);
-  lua_pushlstring(L, e->out.p, e->out.n);
+  oai_json_push_text(L, &e->out, in_pieces);
   lua_pushcfunction(L, json_encoder_close);
   lua_pushvalue(L, 3);
   lua_call(L, 1, 0);

@@ -102,7 +102,15 @@ end
 ---@return table|nil err kind "invalid_request", code "encode"; err.path is ""
 ---  where the value itself is at fault
 function M.encode(value)
-  local text, message, path = core.json_encode(value)
+  return M.encode_parts(value, false)
+end
+
+--- The same; a long text comes as a list of pieces, so that there are never two of it.
+---@param value any
+---@param in_pieces boolean|nil
+---@return string|string[]|nil text, string|nil message, table|nil err
+function M.encode_parts(value, in_pieces)
+  local text, message, path = core.json_encode(value, nil, in_pieces ~= false)
   if text then return text end
   local err = errors.new {
     kind = "invalid_request",

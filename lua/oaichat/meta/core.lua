@@ -108,8 +108,9 @@ function core.json_decode(text, max_depth) end
 
 ---@param value any
 ---@param max_depth? integer
----@return string|nil text, string|nil message, string|nil path
-function core.json_encode(value, max_depth) end
+---@param in_pieces? boolean a long text comes as a list
+---@return string|string[]|nil text, string|nil message, string|nil path
+function core.json_encode(value, max_depth, in_pieces) end
 
 ---@param value any
 ---@return boolean

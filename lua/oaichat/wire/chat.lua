@@ -115,7 +115,7 @@ local function encode_message(message, origin, position)
   local by_origin = encoded[message]
   local text = by_origin and by_origin[origin]
   if text then return text end
-  local bytes, why, err = json.encode(wire_message(message, origin))
+  local bytes, why, err = json.encode_parts(wire_message(message, origin))
   if not bytes then
     local dot, place = err.path ~= "" and "." or "", ("messages[%d]"):format(position)
     if position == 0 then dot, place, err.path, why = "", "system", "", why:gsub("^content: ", "") end
@@ -156,6 +156,16 @@ local function encode_options(options)
   return "," .. bytes:sub(2, -2)
 end
 
+-- Adds an encoded message: a string, or a long one's pieces.
+local function put(parts, n, text)
+  if type(text) == "string" then
+    parts[n + 1] = text
+    return n + 1
+  end
+  for i = 1, #text do parts[n + i] = text[i] end
+  return n + #text
+end
+
 --- Renders a request body as a list of byte strings.
 --- @param conversation { system: string|nil, messages: table[], origin: string }
 --- @param options { model: string, params: table, stream: boolean, tools: table, tool_choice: any }
@@ -171,8 +181,7 @@ function M.render(conversation, options)
     local text
     text, why, err = encode_message({ role = "system", content = conversation.system }, conversation.origin, 0)
     if not text then return nil, why, err end
-    n = n + 1
-    parts[n] = text
+    n = put(parts, n, text)
   end
   for i, message in ipairs(carried(conversation.messages)) do
     local text
@@ -182,8 +191,7 @@ function M.render(conversation, options)
       n = n + 1
       parts[n] = ","
     end
-    n = n + 1
-    parts[n] = text
+    n = put(parts, n, text)
   end
   parts[n + 1] = "]" .. rest .. "}"
   return parts

@@ -39,6 +39,7 @@ build = {
     ["oaichat.cache.common"] = "lua/oaichat/cache/common.lua",
     ["oaichat.cache.memory"] = "lua/oaichat/cache/memory.lua",
     ["oaichat.cache.sqlite"] = "lua/oaichat/cache/sqlite.lua",
+    ["oaichat.aside"] = "lua/oaichat/aside.lua",
     ["oaichat.canned"] = "lua/oaichat/canned.lua",
     ["oaichat.circuit"] = "lua/oaichat/circuit.lua",
     ["oaichat.config"] = "lua/oaichat/config.lua",

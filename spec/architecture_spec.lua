@@ -13,7 +13,7 @@ local C_LEVELS = {
 }
 
 local LUA_LEVELS = {
-  core = 0, errors = 0, later = 0, tables = 0, settings = 0,
+  core = 0, errors = 0, later = 0, aside = 0, tables = 0, settings = 0,
   json = 1, options = 1, observe = 1,
   wait = 2, message = 2, reply = 2, partial = 2,
   prompt = 3, ["prompt/template"] = 1, ["prompt/render"] = 2,

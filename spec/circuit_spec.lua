@@ -59,6 +59,18 @@ describe("a circuit", function()
     assert.is_true(circuit:enter(31 + circuits.PROBE))
   end)
 
+  it("lets another one try when who had the probe is collected", function()
+    open(0)
+    local who = {}
+    assert.is_true(circuit:enter(30, who))
+    collectgarbage()
+    assert.is_false(circuit:enter(31, {}))
+    assert.is_table(who)
+    who = nil -- luacheck: ignore 311
+    collectgarbage()
+    assert.is_true(circuit:enter(31, {}))
+  end)
+
   it("is not opened further by those who were under way when it opened", function()
     open(0)
     circuit:failed(1)

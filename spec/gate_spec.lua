@@ -190,6 +190,35 @@ describe("a guarded session", function()
     end
   end)
 
+  it("keeps of an answer that was cut or canceled only what its guard let through", function()
+    local guards = { window = 10, output = function(text) return (text:gsub("%d%d%d%d", "####")) end }
+    for _, how in ipairs { "close", "hold" } do
+      server = routes.serve { first = { routes.cut("my pin is 1234", how) } }
+      local options = { retry = { max = 0 }, fallbacks = {}, keep_partial = true, guards = guards }
+      local session = routes.session(server, options)
+      local stream, heard = session:stream "hi", ""
+      for event in stream:events() do
+        heard = heard .. event.text
+        if how == "hold" then stream:cancel() end
+      end
+      local _, _, err = stream:result()
+      assert.equal(how == "hold" and "canceled" or "incomplete_stream", err.kind)
+      assert.equal("my pin is ####", heard)
+      assert.equal("my pin is ####", err.partial.text)
+      assert.is_nil(err.partial.finish_reason)
+      assert.equal("my pin is ####", session:messages()[2].content)
+      routes.close(server)
+    end
+    -- nothing was let through yet
+    server = routes.serve { first = { routes.cut "1234" } }
+    local session = routes.session(server, { retry = { max = 0 }, fallbacks = {}, keep_partial = true, guards = {
+      window = 100, output = function() return false end,
+    } })
+    local out = routes.read(session, "send", "hi")
+    assert.is_nil(out.err.partial)
+    assert.same({}, session:messages())
+  end)
+
   it("lets no fallback begin anew behind what next has shown", function()
     local models = { first = { routes.cut("half a sentence", "reset") }, second = { "whole" } }
     server = routes.serve(models)

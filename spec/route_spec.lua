@@ -110,6 +110,16 @@ describe("fallbacks", function()
       end)
   end)
 
+  it("keep nothing of a text that was withdrawn", function()
+    local server = serve { first = { routes.cut "abc" }, second = { { 500, nil, SOON } } }
+    local session = routes.session(server, { retry = { max = 0 }, keep_partial = true })
+    local out = routes.read(session, "events", "hi")
+    assert.equal("restart", out.events[2].type)
+    assert.equal("", out.heard)
+    assert.is_nil(out.err.partial)
+    assert.same({}, session:messages())
+  end)
+
   it("leave what next has shown alone: the failure comes with its partial", function()
     local models = { first = { routes.cut("half", "close") }, second = { "never" } }
     each(models, { modes = { "next" } }, function(out, server)
@@ -185,7 +195,28 @@ describe("fallbacks", function()
     assert.equal(1, server.asked.first)
   end)
 
-  it("row 110: all cooling: rate_limit with the shortest wait, or a wait where it is allowed", function()
+  it("row 110: all cooling: rate_limit with the shortest wait, whichever route's that is", function()
+    local long, short = { 429, nil, { ["retry-after"] = "50" } }, { 429, nil, { ["retry-after"] = "5" } }
+    for _, order in ipairs { { long, short }, { short, long } } do
+      local server = serve { first = { order[1] }, second = { order[2] } }
+      local session = routes.session(server, { retry = { max = 0 } })
+      assert.equal("rate_limit", routes.read(session, "send", "hi").err.kind)
+      local out = routes.read(session, "send", "hi")
+      assert.equal("cooling", out.err.code)
+      assert.is_true(out.err.retry_after <= 5 and out.err.retry_after > 4, tostring(out.err.retry_after))
+      assert.truthy(out.err.message:find " [45]%.%d seconds", out.err.message)
+      assert.same({ first = 1, second = 1 }, server.asked)
+    end
+  end)
+
+  it("tell what the route that was asked said, not that another one cools down", function()
+    local server = serve { first = { { 401 } }, second = { { 429, nil, { ["retry-after"] = "50" } } } }
+    local session = routes.session(server, { retry = { max = 0 } })
+    assert.equal("rate_limit", routes.read(session, "send", "hi").err.kind)
+    assert.equal("authentication", routes.read(session, "send", "hi").err.kind)
+  end)
+
+  it("row 110: all cooling: a wait where it is allowed", function()
     local server = serve {
       first = { { 429, nil, { ["retry-after"] = "50" } } },
       second = { { 429, nil, { ["retry-after"] = "0.2" } }, "back" },

@@ -305,7 +305,10 @@ function Call:result(awaited)
     err = error_of(self, facts)
   end
   -- a closed one would never wake the reader that is parked on it
-  if self.failure and self.exchange and not awaited then self.exchange:close() end
+  if self.failure and self.exchange and not awaited then
+    self.exchange:close()
+    self.exchange = nil
+  end
   if self.hooks or self.log then
     notify(self, "done", { reply = answer, err = err and err.safe_message, kind = err and err.kind })
   end

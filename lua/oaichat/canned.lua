@@ -90,10 +90,11 @@ end
 
 --- What exchange:result() would give for a text.
 --- @param text string
+--- @param finish_reason string|nil nil: it is a part of an answer
 --- @return table raw
-function M.raw(text)
+function M.raw(text, finish_reason)
   return {
-    choices = { { index = 0, text = text, tool_calls = {}, extras = {}, finish_reason = "stop" } },
+    choices = { { index = 0, text = text, tool_calls = {}, extras = {}, finish_reason = finish_reason } },
     extras = {}, timing = {},
   }
 end

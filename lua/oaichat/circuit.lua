@@ -42,13 +42,14 @@ function Circuit:wait(now)
 end
 
 --- Claims the right to ask: of a route that was open that is one at a time.
+--- @param who table|nil once it is collected the claim is void
 --- @return boolean
-function Circuit:enter(now)
+function Circuit:enter(now, who)
   now = now or core.now()
   if self:wait(now) > 0 then return false end
   if self.opened == 0 then return true end
-  if self.probe and now - self.probe < M.PROBE then return false end
-  self.probe = now
+  if self.probe and now - self.probe < M.PROBE and self.prober.who then return false end
+  self.probe, self.prober = now, setmetatable({ who = who or self }, { __mode = "v" })
   return true
 end
 

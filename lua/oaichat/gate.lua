@@ -3,6 +3,7 @@
 --- gated call looks like a call of attempts; its checks run between two of its pieces,
 --- where a turn may wait.
 
+local aside = require "oaichat.aside"
 local canned = require "oaichat.canned"
 local errors = require "oaichat.errors"
 local message = require "oaichat.message"
@@ -42,19 +43,13 @@ local function refused(code, reason)
   }
 end
 
--- Asks a guard in a task of its own, which a cancel of the turn ends too. Waits.
--- Gives what it said, or false and what it raised; err: canceled.
+-- Asks a guard; a cancel of the turn ends it too. Waits. Gives what it said, or false
+-- and what it raised; err: canceled.
 local function ask(turn, guard, ...)
-  local task = turn.session._engine:spawn(guard, ...)
-  task._observed, turn.checking = true, task
-  local verdict, reason = task:wait()
-  turn.checking = nil
-  if turn.canceled or not task:done() then -- the turn was, or who waits for it
-    task:cancel()
-    return nil, nil, errors.new { kind = "canceled", code = "canceled" }
-  end
+  local task = aside.call(turn.session._engine, turn, guard, ...)
+  if not task then return nil, nil, errors.new { kind = "canceled", code = "canceled" } end
   if not task._ok then return false, errors.text(task._results) end
-  return verdict, reason
+  return task._results[1], task._results[2]
 end
 
 -- ---- the input -----------------------------------------------------------------------
@@ -178,11 +173,12 @@ local function refuse(call, err)
   return nil
 end
 
+-- Nothing goes on behind it: result says how it went.
 local function check_whole(call)
   call.judged = true
   local answer, _, err = call.inner:result()
   call.answer, call.err = answer, err
-  if not answer then return true end
+  if not answer then return nil end
   for _, choice in ipairs(answer.choices) do
     local info = { so_far = "", final = true, streaming = false, choice = choice.index, reply = answer }
     local text, why = judge(call.gate, call.turn, choice.text, info)
@@ -191,7 +187,7 @@ local function check_whole(call)
       call.replaced, call.shown["text" .. choice.index] = true, text
     end
   end
-  return true
+  return nil
 end
 
 --- Checks what is held, or tries again what failed. May wait.
@@ -203,7 +199,7 @@ function Call:again()
     self.queue, self.pending, self.size, self.due = events, {}, 0, false
     return true, true
   elseif whole_due(self) then
-    return check_whole(self), true
+    return check_whole(self)
   end
   return self.inner:again()
 end
@@ -228,7 +224,7 @@ end
 
 function Call:cancel()
   self.canceled = true
-  self.inner:cancel()
+  if not self.judged then self.inner:cancel() end
 end
 
 -- Where a guard has changed the text the reply says what was shown.
@@ -244,19 +240,21 @@ local function as_shown(call, answer)
   return answer
 end
 
+-- What of a failed answer may be kept: the text that was let through.
+local function shown_part(call, attempts)
+  local seen = call.shown.text0
+  return seen and replies.new(canned.raw(seen), call.turn.session._origin, { attempts = attempts }) or nil
+end
+
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Call:result(awaited)
   local answer, _, err = self.answer, nil, self.err
   if not answer and not err then answer, _, err = self.inner:result(awaited) end
-  if self.refused then
-    local seen = self.shown.text0
-    local attempts = answer and answer.attempts or err and err.attempts
-    err = self.refused
-    err.attempts = attempts
-    err.partial = seen and replies.new(canned.raw(seen), self.turn.session._origin, { attempts = attempts }) or nil
-  end
-  if err then return errors.fail(err) end
-  return as_shown(self, answer)
+  if not self.refused and not err then return as_shown(self, answer) end
+  local attempts = answer and answer.attempts or err and err.attempts
+  err = self.refused or err
+  err.attempts, err.partial = attempts, shown_part(self, attempts)
+  return errors.fail(err)
 end
 
 --- A call behind a gate. It has not begun.

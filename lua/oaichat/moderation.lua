@@ -56,14 +56,14 @@ local function ask(self, input, turn)
     engine = self._engine, retries = 2, stop_at = turn.stop_at, origin = self._core:origin(), model = self._model,
     idempotency = true, read = body_of, log = turn.session._options.log,
   })
-  turn.checking = call
+  turn.aside = call
   local ok
   ok, text, err = call:begin()
   while ok do
     call:drain()
     if not call:pause() or not call:again() then break end
   end
-  turn.checking = nil
+  turn.aside = nil
   if not ok then return nil, text, err end
   return call:result()
 end

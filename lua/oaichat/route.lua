@@ -46,19 +46,34 @@ end
 
 -- ---- which step ----------------------------------------------------------------------
 
+-- A call that has begun while it was canceled.
+local function drop(call)
+  if not call then return end
+  call:cancel()
+  call:result()
+end
+
 -- The first step from `from` on that can be entered; when none can, `refused` says why.
 local function enter(ladder, from, failure)
   local cooling
   for at = from, #ladder.plan.steps do
     local step = ladder.plan.steps[at]
     local call, err, seconds = kinds[step.kind](ladder, step, failure)
-    if ladder.canceled then break end
+    if ladder.canceled then
+      drop(call)
+      break
+    end
     if call then
       ladder.at, ladder.cur, ladder.refused = at, call, nil
       return true
     end
+    -- what was asked says more than what was not; of those that cool down the first one back
+    if not seconds then
+      failure = err or failure
+    elseif not failure or failure.code == "cooling" and seconds < failure.retry_after then
+      failure = err
+    end
     if seconds then cooling = math.min(cooling or seconds, seconds) end
-    failure = err or failure
     if err and not moves_on(ladder, err) then break end
   end
   if ladder.canceled then failure = errors.new { kind = "canceled", code = "canceled" } end
@@ -80,6 +95,7 @@ end
 --- Waits; cancel ends it.
 --- @return boolean|nil true, nil: canceled
 function Ladder:sleep(seconds)
+  if self.canceled then return nil end
   local engine = self.plan.options.engine
   self.timer = engine.core:timer(seconds)
   local ok = engine:await(self.timer)
@@ -163,9 +179,9 @@ function Ladder:text()
   return text
 end
 
---- Ended, and nothing is left to read.
+--- Ended, and nothing is left to read; or pause and again have something to do.
 function Ladder:done()
-  if not self.cur then return true end
+  if not self.cur or hedges.due(self) then return true end
   return hedges.done(self) and (self.queue[1] == nil or not self.committed)
 end
 
@@ -178,6 +194,7 @@ end
 --- What a reader waits for.
 function Ladder:waitable()
   if not self.cur then return nil end
+  if self.canceled and self.pair then return self.pair end -- who is parked on it is woken by its id
   local other = self.window or self.hedge or self.second and self.second:waitable()
   local mine = self.cur:waitable()
   if self.pair and self.other ~= other or self.pair and self.first ~= mine then
@@ -209,6 +226,7 @@ function Ladder:cancel()
   hedges.drop(self)
   if self.cur then self.cur:cancel() end
   if self.timer then self.timer:fire() end
+  if self.aside then self.aside:cancel() end
 end
 
 -- ---- after the end of a route ----------------------------------------------------------
@@ -234,6 +252,7 @@ end
 -- "again": the same route; "next": another one.
 local function decide(ladder)
   if not ladder.cur then return nil end
+  if hedges.due(ladder) then return "hedge", 0 end
   local failure = ladder.cur:failed()
   local other = ladder:_next()
   local pause = ladder.cur:pause()
@@ -256,6 +275,7 @@ local function forget(ladder, err)
   if ladder.window then ladder.window:close() end
   ladder.window, ladder.committed = nil, ladder.plan.commit == nil
   if restart then
+    ladder.partial = nil -- withdrawn
     ladder.queue[1] = {
       n = 2, told = true, "event",
       { type = "restart", via = ladder.via[#ladder.via], message = err.safe_message },
@@ -263,10 +283,15 @@ local function forget(ladder, err)
   end
 end
 
---- Waits, and tries the same route again or the next one.
+--- Waits, and tries the same route again, or the next one, or that one too.
 --- @return boolean|nil true; nil: result() says how it went
+--- @return boolean|nil same it is the same answer that goes on
 function Ladder:again()
   local how, _, other = decide(self)
+  if how == "hedge" then
+    hedges.start(self)
+    return true, true
+  end
   if how == "again" then
     if self.cur:again() then
       hedges.arm(self)

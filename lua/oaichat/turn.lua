@@ -335,7 +335,7 @@ end
 function Turn:cancel()
   self.canceled = true
   if self.round then self.round:cancel() end
-  if self.checking then self.checking:cancel() end
+  if self.aside then self.aside:cancel() end
   if self.call then self.call:cancel() end
 end
 

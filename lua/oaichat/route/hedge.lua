@@ -25,6 +25,7 @@ end
 --- The second one is not needed.
 function M.drop(ladder)
   disarm(ladder)
+  if ladder.starting then ladder.starting:cancel() end
   local second = ladder.second
   ladder.second = nil
   if not second then return end
@@ -50,23 +51,32 @@ local function speak(ladder, kind, ...)
   return kind, ...
 end
 
-local function start(ladder)
+--- The first one has been silent long enough.
+function M.due(ladder)
+  return ladder.hedge ~= nil and ladder.hedge:ready() and not ladder.cur:done()
+end
+
+--- Asks the second one. May wait: a limit is not waited for, but whom it is shared with is asked.
+function M.start(ladder)
   disarm(ladder)
   local call = kinds.prepare(ladder, ladder.plan.steps[ladder.at + 1])
   if not call then return end
-  call.options = tables.merged(call.options, { patience = 0 }) -- a limit is not waited for
-  if not call:begin() then return end
-  if ladder.plan.chunks then call:chunks() end
+  call.options = tables.merged(call.options, { patience = 0 })
+  ladder.starting = call -- for a cancel while it waits
+  local begun = call:begin()
+  ladder.starting = nil
+  if not begun then return end
   ladder.second = call
+  if ladder.canceled then return M.drop(ladder) end
+  if ladder.plan.chunks then call:chunks() end
 end
 
 --- Takes what the first one has, or nothing, and gives what the reader gets.
 function M.turn(ladder, kind, ...)
   if CONTENT[kind] then
     M.drop(ladder)
-  elseif not kind then
-    if ladder.hedge and ladder.hedge:ready() then start(ladder) end
-    if ladder.second then return speak(ladder, ladder.second:poll()) end
+  elseif not kind and ladder.second then
+    return speak(ladder, ladder.second:poll())
   end
   return kind, ...
 end
@@ -74,7 +84,6 @@ end
 --- Whether the answer has ended; one of two that has failed does not count.
 function M.done(ladder)
   local cur, second = ladder.cur, ladder.second
-  if ladder.hedge and ladder.hedge:ready() then start(ladder) end
   if not second then
     local done = cur:done()
     if done then disarm(ladder) end

@@ -1,6 +1,7 @@
 --- route/kinds: how each kind of step of the ladder answers: a request, the cache, a
 --- person, a fixed text. A step gives a call, or nothing and why not.
 
+local aside = require "oaichat.aside"
 local attempts = require "oaichat.attempts"
 local later = require "oaichat.later"
 local caches = later "oaichat.cache"
@@ -98,7 +99,7 @@ function M.prepare(ladder, step)
     local now = core.now()
     local seconds = circuit:wait(now)
     if seconds > 0 then return cooling(seconds) end
-    if not circuit:enter(now) then return cooling(1) end -- somebody else tries it
+    if not circuit:enter(now, ladder) then return cooling(1) end -- somebody else tries it
   end
   return attempts.new(step.core, parts, options_of(ladder, step, model, plan.account(step, model, circuit, parts)))
 end
@@ -154,20 +155,25 @@ local DAY = 86400
 function M.human(ladder, step, failure)
   local plan = ladder.plan
   local handoff = setmetatable({ messages = plan.conversation(), error = failure, ladder = ladder }, Handoff)
-  local said = step.ask(handoff)
-  if type(said) == "string" then handoff:answer(said) end
+  local task = aside.call(plan.options.engine, ladder, step.ask, handoff)
+  if not task then
+    ladder.canceled = true
+    return nil, failure
+  end
+  if not task._ok then error(task._results, 0) end
+  if type(task._results[1]) == "string" then handoff:answer(task._results[1]) end
   local stop_at = plan.options.stop_at
   local left = math.min(step.timeout or DAY, stop_at and math.max(stop_at - core.now(), 0) or DAY)
   while not handoff.closed and ladder:sleep(left) and handoff.text == nil do handoff:decline() end
   handoff.closed = true
   if ladder.canceled or not handoff.text then return nil, failure end
   note(ladder, step, failure)
-  return canned_call(ladder, canned.raw(handoff.text))
+  return canned_call(ladder, canned.raw(handoff.text, "stop"))
 end
 
 function M.apology(ladder, step, failure)
   note(ladder, step, failure)
-  return canned_call(ladder, canned.raw(step.text))
+  return canned_call(ladder, canned.raw(step.text, "stop"))
 end
 
 return M

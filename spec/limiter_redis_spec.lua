@@ -6,6 +6,7 @@ local core = require "oaichat.core"
 local most_in_window = require "spec.support.window"
 local redis = require "spec.support.redis"
 local resp = require "oaichat.resp"
+local routes = require "spec.support.routes"
 local scheduler = require "oaichat.loop.scheduler"
 local interpreter = require "spec.support.interpreter"
 
@@ -187,6 +188,33 @@ describe("the limiter over Redis", function()
       assert.equal("limiter_down", err.code)
       assert.truthy(text:find("Redis", 1, true))
     end
+  end)
+
+  it("is asked in every way of reading before a hedge, and does not hang with it", function()
+    local limiter = open { requests = 100, timeout = 0.1 }
+    for _, mode in ipairs { "send", "next", "events", "callbacks" } do
+      local provider = routes.serve { first = { function() end }, second = { "quick" } }
+      local session = routes.session(provider, { hedge = 0.02, limiter = limiter })
+      routes.answered(routes.read(session, mode, "hi"), "quick", "hedge")
+      routes.close(provider)
+    end
+    -- canceled while Redis hangs, which is asked for the hedge
+    local provider = routes.serve { first = { function() end }, second = { "never" } }
+    local session = routes.session(provider, { hedge = 0.05, limiter = open { requests = 100, timeout = 0.5 } })
+    local stream = session:stream "hi"
+    local task = chat.spawn(function() return stream:next() end)
+    while not provider.asked.first do
+      chat.wait(1)
+      chat.step()
+    end
+    server:pause()
+    chat.sleep(0.1)
+    stream:cancel()
+    server:resume()
+    assert.equal("canceled", select(3, task:wait()).kind)
+    chat.run()
+    assert.is_nil(provider.asked.second)
+    routes.close(provider)
   end)
 
   it("names a bad URL at once", function()

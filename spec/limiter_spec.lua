@@ -8,6 +8,7 @@ local most_in_window = require "spec.support.window"
 local limiters = require "oaichat.limiter"
 local routes = require "spec.support.routes"
 local scheduler = require "oaichat.loop.scheduler"
+local wait = require "oaichat.wait"
 
 local engine = scheduler.default()
 
@@ -119,6 +120,38 @@ describe("the limiter", function()
     local start = core.now()
     assert(second:wait())
     assert.is_true(core.now() - start < 0.15)
+  end)
+
+  it("keeps no place for a waiter whose wait raised", function()
+    if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then return pending "PUC 5.1 cannot park inside pcall" end
+    local limiter = assert(chat.limiter { requests = 1, per = 0.1 })
+    assert(acquire(limiter))
+    chat.spawn(function()
+      -- a task cannot wait inside of sort
+      local ok = pcall(table.sort, { 1, 2 }, function() return acquire(limiter) ~= nil end)
+      assert(not ok)
+    end):wait()
+    local forget = wait.forbid "spec"
+    local ok = pcall(acquire, limiter)
+    forget()
+    assert.is_false(ok)
+    local start = core.now()
+    assert(acquire(limiter, { stop_at = start + 2 }))
+    assert.is_true(core.now() - start < 0.5)
+  end)
+
+  it("refuses at the deadline whoever stands behind another, although it looked well at first", function()
+    local limiter = assert(chat.limiter { requests = 1, per = 0.05, max_wait = 0.2 })
+    assert(acquire(limiter))
+    local start = core.now()
+    local first = chat.spawn(function() return acquire(limiter, { stop_at = start + 5 }) end)
+    local second = chat.spawn(function() return acquire(limiter, { stop_at = start + 0.15 }) end)
+    chat.step()
+    limiter:learn("route", { retry_after = 30 }) -- a server's word in the meantime
+    assert.equal("limit", select(3, second:wait()).code)
+    assert.is_true(core.now() - start < 0.3)
+    assert.equal("limit", select(3, first:wait()).code)
+    assert.is_true(core.now() - start < 0.4)
   end)
 
   it("settles what an answer really used", function()

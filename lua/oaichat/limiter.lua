@@ -10,6 +10,7 @@ local lru = require "oaichat.lru"
 local options = require "oaichat.options"
 local shared = later "oaichat.limiter.redis"
 local tables = require "oaichat.tables"
+local wait = require "oaichat.wait"
 
 local M = {}
 
@@ -140,8 +141,9 @@ local function await(limiter, entry, place, stop_at)
     if seconds == false then return errors.fail(at) end -- nobody can say
     if not seconds then return too_small(limiter, place.tokens) end
     if seconds == 0 then return at end
-    if core.now() + least > stop_at then return refuse(limiter, least) end
-    if not sleep(place, seconds) then return errors.fail { kind = "canceled", code = "canceled" } end
+    local left = stop_at - core.now()
+    if least > left or left <= 0 then return refuse(limiter, least) end
+    if not sleep(place, math.min(seconds, left)) then return errors.fail { kind = "canceled", code = "canceled" } end
   end
 end
 
@@ -159,8 +161,9 @@ function Limiter:acquire(identity, tokens, opts)
   local place = { tokens = tokens, engine = opts.engine, waiter = opts.waiter or {} }
   entry.queue[#entry.queue + 1] = place
   local stop_at = math.min(opts.stop_at or math.huge, core.now() + (self._max_wait or math.huge))
-  local at, text, err = await(self, entry, place, stop_at)
+  local fine, at, text, err = wait.pcall(await, self, entry, place, stop_at)
   leave(entry, place)
+  if not fine then error(at, 0) end
   if not at then return nil, text, err end
   return setmetatable({ count = entry.count, at = at, tokens = tokens }, Ticket)
 end

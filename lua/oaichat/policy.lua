@@ -112,8 +112,8 @@ end
 function Policy:_note_cached(request, step)
   if not self.ledger then return end
   self.ledger:add {
-    session = self.id, user = self._user, model = asked_of(step, request.asked).model, origin = step.origin,
-    attempt = 0, cached_reply = true, cost = 0, via = "cache",
+    session = request.scope.session, user = self._user, model = asked_of(step, request.asked).model,
+    origin = step.origin, attempt = 0, cached_reply = true, cost = 0, via = "cache",
   }
 end
 

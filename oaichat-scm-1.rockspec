@@ -159,6 +159,7 @@ build = {
     ["oaichat.wait"] = "lua/oaichat/wait.lua",
     ["oaichat.window"] = "lua/oaichat/window.lua",
     ["oaichat.wire.chat"] = "lua/oaichat/wire/chat.lua",
+    ["oaichat.wire.rope"] = "lua/oaichat/wire/rope.lua",
     ["oaichat.core"] = {
       sources = {
         "src/apierror.c",
@@ -182,6 +183,7 @@ build = {
         "src/core_json.c",
         "src/core_json_decode.c",
         "src/core_json_encode.c",
+        "src/core_json_encoder.c",
         "src/core_json_number.c",
         "src/core_limit.c",
         "src/core_listen.c",
@@ -201,6 +203,7 @@ build = {
         "src/exchange_again.c",
         "src/exchange_clock.c",
         "src/exchange_curl.c",
+        "src/exchange_setup.c",
         "src/exchange_judge.c",
         "src/failure.c",
         "src/file.c",

@@ -17,7 +17,7 @@ local LUA_LEVELS = {
   json = 1, options = 1, observe = 1,
   wait = 2, message = 2, reply = 2, partial = 2,
   prompt = 3, ["prompt/template"] = 1, ["prompt/render"] = 2,
-  ["wire/chat"] = 3, ["loop/task"] = 1, ["loop/scheduler"] = 3,
+  ["wire/chat"] = 3, ["wire/rope"] = 1, ["loop/task"] = 1, ["loop/scheduler"] = 3,
   ["loop/luv"] = 4, ["loop/cqueues"] = 4, ["loop/copas"] = 4, ["loop/tick"] = 4, ["loop/ngx"] = 4, ["loop/reactor"] = 3,
   ["schema/value"] = 1.1, ["schema/refs"] = 1.1, ["schema/formats"] = 1.1, ["schema/run"] = 1.2,
   ["schema/shape"] = 1.2,

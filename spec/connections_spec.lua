@@ -68,6 +68,33 @@ describe("connections:", function()
     server:close()
   end)
 
+  it("a request has nothing of the one before it, whose handle it takes over", function()
+    local server = testing.server(play.good)
+    local session = play.session(server, { headers = { ["X-All"] = "a" } })
+    local function ask(input, opts, streaming)
+      if streaming then session:stream(input, opts):result() else assert(session:send(input, opts)) end
+      session:reset()
+      return server.requests[#server.requests]
+    end
+    local plain, streamed = ask "hello", ask("hello", nil, true)
+    for round = 1, 3 do
+      local own = ask("hello", { headers = { ["X-One"] = "1", ["X-All"] = "b" } }, round == 2)
+      assert.equal("1", own.headers["x-one"])
+      assert.equal("b", own.headers["x-all"])
+      local long = ("é"):rep(100000) -- beyond what goes out with the headers
+      assert.equal(long, ask(long, nil, round == 2):json().messages[1].content)
+      ask("hello", { timeouts = { connect = 5 } })
+      for _, streaming in ipairs { false, true } do
+        local again, first = ask("hello", nil, streaming), streaming and streamed or plain
+        assert.same(first.headers, again.headers)
+        assert.equal(first.body, again.body)
+        assert.equal(first.path, again.path)
+      end
+    end
+    assert.equal(1, server.accepted)
+    server:close()
+  end)
+
   it("sessions of one engine share it", function()
     local server = testing.server(play.good)
     for _ = 1, 5 do assert.truthy(play.session(server):send "hello") end

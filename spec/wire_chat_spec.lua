@@ -38,6 +38,53 @@ describe("the chat wire", function()
     assert.equal(render({ HELLO }):sub(1, -3), longer:sub(1, #render { HELLO } - 2))
   end)
 
+  it("gives a history that only grows the bytes of a list that is whole", function()
+    for _, system in ipairs { "s", false } do
+      local history, all = {}, {}
+      for turn = 1, 60 do
+        -- texts of very different lengths, so that pieces are joined and left alone
+        local added = { { role = "user", content = ("é\n"):rep(turn % 7 == 0 and 40000 or turn) } }
+        if turn == 9 then added[2] = { role = "user", content = "two at once" } end
+        for _, one in ipairs(added) do all[#all + 1] = one end
+        local parts = assert(wire.render({
+          messages = history, added = added, origin = HOME, system = system or nil,
+        }, { model = "m" }))
+        assert.equal((render(all, nil, system or nil)), table.concat(parts))
+        assert.is_true(#parts < 60, #parts)
+        for _, one in ipairs(added) do history[#history + 1] = one end
+        history[#history + 1] = { role = "assistant", content = "answer " .. turn }
+        all[#all + 1] = history[#history]
+      end
+    end
+  end)
+
+  it("gives a growing history with pictures in a tool's result the same bytes too", function()
+    local call = { id = "c", type = "function", ["function"] = { name = "f", arguments = "{}" } }
+    local picture = { type = "image_url", image_url = { url = "data:image/png;base64,AA==" } }
+    local history = { HELLO, { role = "assistant", tool_calls = { call } } }
+    local added = { { role = "tool", tool_call_id = "c", content = { picture } } }
+    local function both()
+      local all = {}
+      for _, list in ipairs { history, added } do
+        for _, one in ipairs(list) do all[#all + 1] = one end
+      end
+      local parts = assert(wire.render({ messages = history, added = added, origin = HOME }, { model = "m" }))
+      assert.equal((render(all)), table.concat(parts))
+    end
+    both()
+    history[3], added = added[1], { { role = "user", content = "and now?" } }
+    both()
+    history[4], added = added[1], {}
+    both()
+  end)
+
+  it("names the place of a message behind a growing history", function()
+    local _, _, err = wire.render({
+      messages = { HELLO, HELLO }, added = { { role = "user", content = print } }, origin = HOME,
+    }, { model = "m" })
+    assert.equal("messages[3].content", err.path)
+  end)
+
   it("never sends meta, and sends opaque fields to their origin alone", function()
     local message = { role = "assistant", content = "a", meta = { origin = HOME, opaque = { signature = "S" } } }
     assert.truthy(render({ message }):find('"signature":"S"', 1, true))

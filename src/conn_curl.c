@@ -245,7 +245,8 @@ static void set_options(oai_conn *c, const oai_conn_options *o,
                         double seconds) {
   CURL *h = c->easy;
   curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L);
-  oai_easy_basics(h, seconds, o->ca_file);
+  oai_easy_basics(h, o->ca_file);
+  oai_easy_connect_limit(h, seconds);
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->errors);
   curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(h, CURLOPT_PROXY, o->proxy ? o->proxy : "");

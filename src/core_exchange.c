@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 typedef struct oai_core_exchange {
@@ -264,17 +265,55 @@ static int exchange_cancel(lua_State *L) {
   return 0;
 }
 
-/* exchange:header(name) -> value | nil, of the final answer; "[masked]" where
- * the server repeats the key in it */
+/* "[masked]" where the server repeats the key */
+static void push_header(lua_State *L, const oai_exchange *x, oai_slice value) {
+  if (oai_exchange_shows_key(x, value))
+    lua_pushliteral(L, "[masked]");
+  else
+    lua_pushlstring(L, value.p, value.n);
+}
+
+/* exchange:header(name, ...) -> value | nil, of the final answer: of the first
+ * of the names that it has */
 static int exchange_header(lua_State *L) {
   oai_core_exchange *c = check(L);
-  oai_slice value = oai_exchange_header(c->x, luaL_checkstring(L, 2));
-  if (value.p && oai_exchange_shows_key(c->x, value))
-    lua_pushliteral(L, "[masked]");
-  else if (value.p)
-    lua_pushlstring(L, value.p, value.n);
-  else
-    lua_pushnil(L);
+  for (int i = 2, last = lua_gettop(L); i <= last; i++) {
+    oai_slice value = oai_exchange_header(c->x, luaL_checkstring(L, i));
+    if (!value.p) continue;
+    push_header(L, c->x, value);
+    return 1;
+  }
+  lua_pushnil(L);
+  return 1;
+}
+
+/* The name in lower case, which few servers write otherwise. */
+static void push_name(lua_State *L, const char *p, size_t n) {
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (size_t i = 0; i < n; i++)
+    luaL_addchar(&b, (char)(p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]));
+  luaL_pushresult(&b);
+}
+
+/* exchange:headers(prefix) -> { rest of the name = value } | nil: those whose
+ * names begin so, which is written in lower case */
+static int exchange_headers(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  size_t n, at = 0;
+  const char *prefix = luaL_checklstring(L, 2, &n);
+  oai_slice name, value;
+  lua_pushnil(L);
+  while (oai_exchange_next_header(c->x, &at, &name, &value)) {
+    if (name.n <= n || strncasecmp(name.p, prefix, n) != 0) continue;
+    if (lua_isnil(L, -1)) {
+      lua_pop(L, 1);
+      lua_newtable(L);
+    }
+    push_name(L, name.p + n, name.n - n);
+    push_header(L, c->x, value);
+    lua_rawset(L, -3);
+  }
   return 1;
 }
 
@@ -328,21 +367,15 @@ static int exchange_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {{"next", exchange_next},
-                                   {"text", exchange_text},
-                                   {"chunks", exchange_chunks},
-                                   {"drain", exchange_drain},
-                                   {"ready", exchange_ready},
-                                   {"wait", exchange_wait},
-                                   {"done", exchange_done},
-                                   {"result", exchange_result},
-                                   {"cancel", exchange_cancel},
-                                   {"header", exchange_header},
-                                   {"id", exchange_id},
-                                   {"relist", exchange_relist},
-                                   {"retry", exchange_retry},
-                                   {"close", exchange_close},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"next", exchange_next},       {"text", exchange_text},
+    {"chunks", exchange_chunks},   {"drain", exchange_drain},
+    {"ready", exchange_ready},     {"wait", exchange_wait},
+    {"done", exchange_done},       {"result", exchange_result},
+    {"cancel", exchange_cancel},   {"header", exchange_header},
+    {"headers", exchange_headers}, {"id", exchange_id},
+    {"relist", exchange_relist},   {"retry", exchange_retry},
+    {"close", exchange_close},     {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

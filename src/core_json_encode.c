@@ -1,12 +1,12 @@
 /* core_json_encode: Lua values -> JSON text with sorted keys. Knows Lua.
  *
  * It does not recurse: open tables wait on the Lua stack, what is known of them
- * in the encoder, which is a userdata so that a memory error leaks nothing.
+ * in the encoder.
  * From the first key that is read to the last no Lua code runs: no metamethod,
  * and no finaliser either, because nothing called in between steps the
  * collector. So tables stay as they were seen, and their keys where they are.
  */
-#include "core_json.h"
+#include "core_json_encoder.h"
 #include "scan.h"
 #include "utf8.h"
 
@@ -16,34 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENCODER "oaichat.json.encoder"
-
 enum {
   MARKERS = 2, /* stack indices */
-  VALUES = 4,  /* the members' values: nothing allocates to get one back */
+  VALUES = OAI_JSON_VALUES,
   PATH_MAX_BYTES = 200,
   KEY_MAX_BYTES = 40
 };
-/* A shared table that occurs often makes a small value a huge text. */
-static const size_t text_max = (size_t)1 << 30;
 
-typedef struct frame {
-  const void *table;
-  size_t done, n; /* items or members begun, and all */
-  size_t first;   /* of an object's members */
-  bool array;
-} frame;
-
-typedef struct encoder {
-  oai_buf out;
-  oai_json_member *members; /* of all open objects */
-  size_t members_n, members_cap;
-  frame *frames;
-  size_t depth, frames_cap, max_depth;
-  const char *why;  /* a refusal: what the value at fault is or does */
-  const char *type; /* and of which type it is, where why asks for it */
-  bool nomem;
-} encoder;
+typedef oai_json_encoder encoder;
+typedef oai_json_frame frame;
 
 static bool refuse(encoder *e, const char *why) {
   e->why = why;
@@ -199,6 +180,7 @@ static bool add_member(lua_State *L, encoder *e) {
   m->head = oai_json_head(m->key, m->n);
   m->slot = (int)e->members_n;
   lua_rawseti(L, VALUES, m->slot);
+  if (e->members_n > e->members_max) e->members_max = e->members_n;
   bool ascii = m->n <= 8 && !(m->head & UINT64_C(0x8080808080808080));
   if (!ascii && oai_utf8_valid(m->key, m->n) < m->n)
     return refuse(e, "has a key that is not valid UTF-8");
@@ -340,25 +322,6 @@ static int failure(lua_State *L, encoder *e) {
   return 3;
 }
 
-static int json_encoder_close(lua_State *L) {
-  encoder *e = lua_touserdata(L, 1);
-  oai_buf_free(&e->out);
-  free(e->members);
-  free(e->frames);
-  memset(e, 0, sizeof *e);
-  return 0;
-}
-
-static encoder *new_encoder(lua_State *L, size_t max_depth) {
-  encoder *e = lua_newuserdata(L, sizeof *e);
-  memset(e, 0, sizeof *e);
-  oai_buf_init(&e->out, text_max);
-  e->max_depth = max_depth;
-  luaL_getmetatable(L, ENCODER);
-  lua_setmetatable(L, -2);
-  return e;
-}
-
 /* json_encode(value[, depth[, in_pieces]]) -> text | list of pieces | nil,
  * message, path */
 int oai_json_encode(lua_State *L) {
@@ -369,20 +332,14 @@ int oai_json_encode(lua_State *L) {
   bool in_pieces = lua_toboolean(L, 3);
   lua_settop(L, 1);
   lua_getfield(L, LUA_REGISTRYINDEX, OAI_JSON_MARKERS);
-  encoder *e = new_encoder(L, (size_t)depth);
-  lua_createtable(L, 32, 0);
+  encoder *e = oai_json_encoder_take(L, (size_t)depth); /* 3, and 4: VALUES */
   lua_pushvalue(L, 1);
-  if (!encode(L, e)) return failure(L, e);
-  oai_json_push_text(L, &e->out, in_pieces);
-  lua_pushcfunction(L, json_encoder_close);
-  lua_pushvalue(L, 3);
-  lua_call(L, 1, 0);
-  return 1;
-}
-
-void oai_json_open_encoder(lua_State *L) {
-  luaL_newmetatable(L, ENCODER);
-  lua_pushcfunction(L, json_encoder_close);
-  lua_setfield(L, -2, "__gc");
-  lua_pop(L, 1);
+  if (encode(L, e)) {
+    oai_json_push_text(L, &e->out, in_pieces);
+    oai_json_encoder_give_back(L, e);
+    return 1;
+  }
+  int n = failure(L, e);
+  oai_json_encoder_give_back(L, e);
+  return n;
 }

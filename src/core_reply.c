@@ -30,9 +30,10 @@ static void set_number(lua_State *L, const char *name, double value) {
 static void set_extras(lua_State *L, const oai_extra *e) {
   static const char *const scopes[] = {"reply", "choice", "message", "call",
                                        "function"};
-  int n = 0;
+  int n = 0, all = 0;
   if (!e) return;
-  lua_newtable(L);
+  for (const oai_extra *one = e; one; one = one->next) all += 4;
+  lua_createtable(L, all, 0);
   for (; e; e = e->next) {
     lua_pushstring(L, scopes[e->scope]);
     lua_rawseti(L, -2, ++n);

@@ -24,14 +24,17 @@ static void set_trust(CURL *h, const char *ca_file,
 #endif
 }
 
-void oai_easy_basics(CURL *h, double ours, const char *ca_file) {
+void oai_easy_connect_limit(CURL *h, double ours) {
+  /* its default of 300 s must not come first */
+  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
+                   (long)(fmin(ours + 60, 1e6) * 1e3));
+}
+
+void oai_easy_basics(CURL *h, const char *ca_file) {
   const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
   curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
   curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
-  /* its default of 300 s must not come first */
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
-                   (long)(fmin(ours + 60, 1e6) * 1e3));
   curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   /* also for http://: a proxy gets no request, so it gets no key */
   curl_easy_setopt(h, CURLOPT_HTTPPROXYTUNNEL, 1L);

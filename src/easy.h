@@ -7,8 +7,10 @@
 
 /* HTTP(S) alone, no signals, sockets closed on exec, keep-alive, a cancel that
  * waits for no resolver; the CA file, or libcurl's own with its directory left
- * out. `ours` is the deadline of who calls; libcurl's comes after it. */
-void oai_easy_basics(CURL *easy, double ours, const char *ca_file);
+ * out. */
+void oai_easy_basics(CURL *easy, const char *ca_file);
+/* `ours` is the deadline of who calls, seconds; libcurl's comes after it. */
+void oai_easy_connect_limit(CURL *easy, double ours);
 /* Of a connection that did not come about: dns, proxy, tls, connect,
  * connection_closed, connection_reset. */
 const char *oai_easy_code(CURLcode result);

@@ -25,7 +25,7 @@ oai_endpoint *oai_endpoint_ref(oai_endpoint *e) {
   return e;
 }
 
-static void wipe_list(struct curl_slist *list) {
+void oai_headers_free(struct curl_slist *list) {
   for (struct curl_slist *l = list; l; l = l->next)
     oai_wipe(l->data, strlen(l->data));
   curl_slist_free_all(list);
@@ -37,7 +37,7 @@ void oai_endpoint_unref(oai_endpoint *e) {
   free(e->query);
   free(e->origin);
   oai_buf_wipe(&e->key);
-  wipe_list(e->headers);
+  oai_headers_free(e->headers);
   free(e->ca_file);
   if (e->proxy) oai_wipe(e->proxy, strlen(e->proxy));
   free(e->proxy);
@@ -45,6 +45,12 @@ void oai_endpoint_unref(oai_endpoint *e) {
   free(e->client_cert);
   free(e->client_key);
   curl_slist_free_all(e->resolve);
+  for (int i = 0; i < 2; i++) {
+    oai_ready_handle *ready = &e->ready[i];
+    if (ready->easy) curl_easy_cleanup(ready->easy);
+    oai_headers_free(ready->headers);
+    free(ready->url);
+  }
   free(e);
 }
 

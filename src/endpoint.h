@@ -19,6 +19,13 @@ typedef struct oai_limits {
   size_t request_bytes; /* of a body of ours; SIZE_MAX: as long as it is */
 } oai_limits;
 
+/* A handle that its last request left ready for the next one. */
+typedef struct oai_ready_handle {
+  CURL *easy;
+  char *url;
+  struct curl_slist *headers; /* the key is in them */
+} oai_ready_handle;
+
 typedef struct oai_endpoint {
   int refs;
   char *base;   /* scheme://host[:port]/path without a slash at the end */
@@ -33,6 +40,7 @@ typedef struct oai_endpoint {
   bool http2, redirects;
   oai_timeouts timeouts;
   oai_limits limits;
+  oai_ready_handle ready[2]; /* for whole answers, for streams */
 } oai_endpoint;
 
 oai_endpoint *oai_endpoint_new(void); /* NULL: no memory */
@@ -47,6 +55,7 @@ const char *oai_endpoint_set_key(oai_endpoint *e, const char *key, size_t n);
 const char *oai_header_add(struct curl_slist **list, oai_slice name,
                            oai_slice value);
 bool oai_header_has(const struct curl_slist *list, const char *name);
+void oai_headers_free(struct curl_slist *list); /* wipes them */
 /* scheme://host:port of any URL, malloc'ed; NULL when it has none. */
 char *oai_url_origin(const char *url);
 /* Where a redirect from url leads, malloc'ed; NULL when that is not the same

@@ -197,18 +197,12 @@ void oai_exchange_cancel(oai_exchange *x) {
   oai_buf_free(&x->body);
 }
 
-static void wipe_headers(struct curl_slist *list) {
-  for (struct curl_slist *l = list; l; l = l->next)
-    oai_wipe(l->data, strlen(l->data));
-  curl_slist_free_all(list);
-}
-
 void oai_exchange_free(oai_exchange *x) {
   if (!x) return;
   oai_exchange_close_socket(x);
   oai_engine_forget(x->engine, &x->waitable);
-  if (x->transfer.easy) oai_engine_easy_done(x->engine, x->transfer.easy);
-  wipe_headers(x->headers);
+  oai_exchange_put_away(x);
+  oai_headers_free(x->headers);
   free(x->url);
   free(x->parts);
   free(x->joined);
@@ -260,21 +254,30 @@ bool oai_exchange_body(const oai_exchange *x, oai_slice *body) {
   return x->wire->raw;
 }
 
-oai_slice oai_exchange_header(const oai_exchange *x, const char *name) {
-  oai_slice found = {NULL, 0};
-  size_t length = strlen(name), i = 0;
-  while (i < x->head.n) {
-    const char *p = x->head.p + i;
-    const char *lf = memchr(p, '\n', x->head.n - i);
-    size_t n = lf ? (size_t)(lf - p) : x->head.n - i;
-    i += n + 1;
-    if (n <= length || p[length] != ':' || strncasecmp(p, name, length))
-      continue;
-    const char *v = p + length + 1, *stop = p + n;
+bool oai_exchange_next_header(const oai_exchange *x, size_t *at,
+                              oai_slice *name, oai_slice *value) {
+  while (*at < x->head.n) {
+    const char *p = x->head.p + *at;
+    const char *lf = memchr(p, '\n', x->head.n - *at);
+    const char *stop = lf ? lf : x->head.p + x->head.n;
+    const char *colon = memchr(p, ':', (size_t)(stop - p));
+    *at += (size_t)(stop - p) + 1;
+    if (!colon) continue;
+    const char *v = colon + 1;
     while (v < stop && (*v == ' ' || *v == '\t')) v++;
     while (stop > v && strchr(" \t\r", stop[-1]) && stop[-1]) stop--;
-    found = (oai_slice){v, (size_t)(stop - v)};
+    *name = (oai_slice){p, (size_t)(colon - p)};
+    *value = (oai_slice){v, (size_t)(stop - v)};
+    return true;
   }
+  return false;
+}
+
+oai_slice oai_exchange_header(const oai_exchange *x, const char *name) {
+  oai_slice found = {NULL, 0}, key, value;
+  size_t at = 0, n = strlen(name);
+  while (oai_exchange_next_header(x, &at, &key, &value))
+    if (key.n == n && strncasecmp(key.p, name, n) == 0) found = value;
   return found;
 }
 

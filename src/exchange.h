@@ -64,6 +64,10 @@ int oai_exchange_status(const oai_exchange *x);
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body);
 /* The last value of a header of the final answer; p is NULL without one. */
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name);
+/* The headers of the final answer one by one, from *at = 0 on; false: no more.
+ */
+bool oai_exchange_next_header(const oai_exchange *x, size_t *at,
+                              oai_slice *name, oai_slice *value);
 /* The server repeats our key in these bytes. */
 bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes);
 oai_timing oai_exchange_timing(const oai_exchange *x);

@@ -53,9 +53,11 @@ bool oai_exchange_again(oai_exchange *x) {
     free(x->url);
     x->url = url;
     x->hops++;
+    x->usual = false;
     curl_easy_setopt(x->transfer.easy, CURLOPT_URL, x->url);
   } else if (was_dead(x)) {
     x->reconnected = true;
+    x->usual = false;
     curl_easy_setopt(x->transfer.easy, CURLOPT_FRESH_CONNECT, 1L);
   } else {
     return false;

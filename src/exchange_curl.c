@@ -1,5 +1,5 @@
-/* exchange_curl: an exchange's dealings with libcurl: options and callbacks.
- * The callbacks append bytes and note facts, nothing more. See exchange.h. */
+/* exchange_curl: what libcurl tells an exchange: the callbacks for its answer,
+ * which append bytes and note facts, nothing more. See exchange.h. */
 #include "easy.h"
 #include "exchange_internal.h"
 
@@ -9,41 +9,13 @@
 #include <string.h>
 #include <strings.h>
 
-/* A body up to this size goes out with the headers in one write. */
-enum { JOIN_MAX = 64 * 1024 };
 enum { HEADER_LINES_MAX = 1000 };
-enum { STREAM_BUFFER = 4096 };
 /* libcurl's own cap on all headers of an answer, since 8.3 and in its patches
  */
 enum { CURL_HEADERS_MAX = 300 * 1024 };
 /* What may wait unread on HTTP/2, where a pause would not stop the sender: its
  * window is 32 MB, and libcurl buffers what comes. */
 enum { UNREAD_MAX = 16 * OAI_PAUSE_AT };
-
-/* ---- request ------------------------------------------------------------ */
-
-static size_t on_read(char *out, size_t size, size_t n, void *arg) {
-  oai_exchange *x = arg;
-  size_t room = size * n, done = 0;
-  while (done < room && x->part < x->nparts) {
-    const oai_slice *p = &x->parts[x->part];
-    size_t piece = p->n - x->offset;
-    if (piece > room - done) piece = room - done;
-    memcpy(out + done, p->p + x->offset, piece);
-    done += piece;
-    x->offset += piece;
-    if (x->offset == p->n) x->part++, x->offset = 0;
-  }
-  return done;
-}
-
-/* curl rewinds when a kept connection proves dead. */
-static int on_seek(void *arg, curl_off_t offset, int origin) {
-  oai_exchange *x = arg;
-  if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_CANTSEEK;
-  x->part = x->offset = 0;
-  return CURL_SEEKFUNC_OK;
-}
 
 /* ---- answer ------------------------------------------------------------- */
 
@@ -66,7 +38,7 @@ static bool keep_header(oai_exchange *x, const char *p, size_t n) {
   return oai_buf_append(&x->head, p, n) == OAI_BUF_OK;
 }
 
-static size_t on_header(char *p, size_t size, size_t n, void *arg) {
+size_t oai_exchange_on_header(char *p, size_t size, size_t n, void *arg) {
   oai_exchange *x = arg;
   n *= size;
   x->header_bytes += n;
@@ -155,7 +127,7 @@ static bool step_is_spent(oai_exchange *x) {
   return true;
 }
 
-static size_t on_body(char *p, size_t size, size_t n, void *arg) {
+size_t oai_exchange_on_body(char *p, size_t size, size_t n, void *arg) {
   oai_exchange *x = arg;
   n *= size;
   if (x->draining) return x->received += n, x->received < OAI_HEAD_MAX ? n : 0;
@@ -191,145 +163,6 @@ bool oai_exchange_connected(oai_exchange *x) {
     x->connected_at =
         fmin(x->start + (double)us / 1e6, oai_engine_now(x->engine));
   return us > 0;
-}
-
-/* ---- setup -------------------------------------------------------------- */
-
-static bool join_parts(oai_exchange *x, const oai_request *r) {
-  size_t total = 0;
-  for (size_t i = 0; i < r->nparts; i++) total += r->parts[i].n;
-  x->body_size = (curl_off_t)total;
-  if (r->nparts <= 1) {
-    x->joined = NULL;
-  } else if (total <= JOIN_MAX) {
-    char *p = x->joined = malloc(total + 1);
-    if (!p) return false;
-    for (size_t i = 0; i < r->nparts; p += r->parts[i++].n)
-      if (r->parts[i].n) memcpy(p, r->parts[i].p, r->parts[i].n);
-    return true;
-  }
-  x->parts = malloc((r->nparts ? r->nparts : 1) * sizeof *x->parts);
-  if (!x->parts) return false;
-  if (r->nparts) memcpy(x->parts, r->parts, r->nparts * sizeof *x->parts);
-  x->nparts = r->nparts;
-  return true;
-}
-
-static void set_body(oai_exchange *x, CURL *h) {
-  const char *one = x->joined;
-  if (!one && x->nparts == 1) one = x->parts[0].p;
-  if (x->bodyless) {
-    curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-    return;
-  }
-  curl_easy_setopt(h, CURLOPT_POST, 1L);
-  curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, x->body_size);
-  if (one && x->body_size <= JOIN_MAX) {
-    curl_easy_setopt(h, CURLOPT_POSTFIELDS, one); /* not copied */
-    return;
-  }
-  curl_easy_setopt(h, CURLOPT_READFUNCTION, on_read);
-  curl_easy_setopt(h, CURLOPT_READDATA, x);
-  curl_easy_setopt(h, CURLOPT_SEEKFUNCTION, on_seek);
-  curl_easy_setopt(h, CURLOPT_SEEKDATA, x);
-}
-
-static bool add(struct curl_slist **list, const char *line) {
-  struct curl_slist *longer = curl_slist_append(*list, line);
-  if (longer) *list = longer;
-  return longer != NULL;
-}
-
-static bool set_headers(oai_exchange *x) {
-  const oai_endpoint *e = x->endpoint;
-  bool ok = true;
-  bool authorized = oai_header_has(x->headers, "authorization") ||
-                    oai_header_has(e->headers, "authorization");
-  for (const struct curl_slist *l = e->headers; l && ok; l = l->next) {
-    char name[128] = {0};
-    size_t n = strcspn(l->data, ":;");
-    if (n < sizeof name) memcpy(name, l->data, n);
-    if (!oai_header_has(x->headers, name)) ok = add(&x->headers, l->data);
-  }
-  if (!x->bodyless && !oai_header_has(x->headers, "content-type"))
-    ok = ok && add(&x->headers, "Content-Type: application/json");
-  if (!oai_header_has(x->headers, "accept"))
-    ok = ok && add(&x->headers, x->stream      ? "Accept: text/event-stream"
-                                : x->wire->raw ? "Accept: */*"
-                                               : "Accept: application/json");
-  /* a server that never answers "100 Continue" would cost a second */
-  ok = ok && add(&x->headers, "Expect:");
-  if (ok && e->key.n && !authorized) {
-    char *line = malloc(e->key.n + 32);
-    if (!line) return false;
-    sprintf(line, "Authorization: Bearer %.*s", (int)e->key.n, e->key.p);
-    ok = add(&x->headers, line);
-    oai_wipe(line, strlen(line));
-    free(line);
-  }
-  curl_easy_setopt(x->transfer.easy, CURLOPT_HTTPHEADER, x->headers);
-  curl_easy_setopt(x->transfer.easy, CURLOPT_HEADEROPT,
-                   (long)CURLHEADER_SEPARATE);
-  return ok;
-}
-
-static void set_route(const oai_endpoint *e, CURL *h) {
-  /* one address: the timer that would try a second one wakes all connections
-   * that began together at once, each with a piece of its handshake */
-  if (e->literal || e->unix_socket)
-    curl_easy_setopt(h, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, 600000L);
-  if (e->client_cert) curl_easy_setopt(h, CURLOPT_SSLCERT, e->client_cert);
-  if (e->client_key) curl_easy_setopt(h, CURLOPT_SSLKEY, e->client_key);
-  if (e->proxy) {
-    curl_easy_setopt(h, CURLOPT_PROXY, e->proxy);
-    curl_easy_setopt(h, CURLOPT_NOPROXY, "");
-  } else if (e->loopback) {
-    curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
-  }
-  if (e->unix_socket)
-    curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, e->unix_socket);
-  if (e->resolve) curl_easy_setopt(h, CURLOPT_RESOLVE, e->resolve);
-  curl_easy_setopt(
-      h, CURLOPT_HTTP_VERSION,
-      (long)(e->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-}
-
-static void set_options(oai_exchange *x, CURL *h) {
-  curl_easy_setopt(h, CURLOPT_URL, x->url);
-  oai_easy_basics(h, x->timeouts.connect, x->endpoint->ca_file);
-  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->errors);
-  curl_easy_setopt(h, CURLOPT_USERAGENT, "oaichat/0.1");
-  curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(h, CURLOPT_WRITEDATA, x);
-  curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
-  curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
-  /* a stream comes in drops; a large buffer would be most of its memory */
-  if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
-  /* libcurl takes an encoded body that is cut for a whole one: not where its
-   * end is the only proof */
-  if (!x->stream && !x->wire->raw)
-    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
-  set_route(x->endpoint, h);
-}
-
-bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
-  const oai_endpoint *e = x->endpoint;
-  size_t n = strlen(e->base) + strlen(r->path) + strlen(e->query) + 1;
-  const char *method = r->method ? r->method : "POST";
-  x->headers = r->headers;
-  r->headers = NULL;
-  x->url = malloc(n);
-  x->transfer.easy = oai_engine_easy(x->engine);
-  if (!x->url || !x->transfer.easy || !join_parts(x, r)) return false;
-  snprintf(x->url, n, "%s%s%s", e->base, r->path, e->query);
-  if (*e->query && strchr(r->path, '?')) x->url[n - 1 - strlen(e->query)] = '&';
-  x->bodyless = x->body_size == 0 &&
-                (strcmp(method, "GET") == 0 || strcmp(method, "DELETE") == 0);
-  set_options(x, x->transfer.easy);
-  set_body(x, x->transfer.easy);
-  if (strcmp(method, x->bodyless ? "GET" : "POST") != 0)
-    curl_easy_setopt(x->transfer.easy, CURLOPT_CUSTOMREQUEST, method);
-  return set_headers(x);
 }
 
 /* ---- errors ------------------------------------------------------------- */

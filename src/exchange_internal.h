@@ -29,6 +29,7 @@ struct oai_exchange {
   const oai_wire *wire;
   oai_timeouts timeouts;
   bool stream, chunks, bodyless;
+  bool usual; /* the handle has nothing that the next request must not have */
 
   /* the request */
   char *url;
@@ -66,8 +67,14 @@ struct oai_exchange {
   double grace;        /* time in which nobody stepped */
 };
 
-/* exchange_curl.c: makes the easy handle ready; false: no memory. */
+/* exchange_setup.c: makes the easy handle ready; false: no memory. */
 bool oai_exchange_setup(oai_exchange *x, oai_request *request);
+/* The handle is not needed any more. */
+void oai_exchange_put_away(oai_exchange *x);
+
+/* exchange_curl.c: libcurl's callbacks. */
+size_t oai_exchange_on_header(char *p, size_t size, size_t n, void *arg);
+size_t oai_exchange_on_body(char *p, size_t size, size_t n, void *arg);
 void oai_exchange_unpause(oai_exchange *x);
 /* Name resolution, connect and TLS are behind us. */
 bool oai_exchange_connected(oai_exchange *x);

@@ -20,8 +20,10 @@ void oai_exchange_drain(oai_exchange *x, bool on) {
 
 void oai_exchange_close_socket(oai_exchange *x) {
   /* HTTP/2 would end the stream alone, and that with its next write */
-  if (x->transfer.added)
+  if (x->transfer.added) {
+    x->usual = false;
     curl_easy_setopt(x->transfer.easy, CURLOPT_FORBID_REUSE, 1L);
+  }
   oai_engine_remove(x->engine, &x->transfer);
   oai_engine_timer_clear(x->engine, &x->timer);
   oai_exchange_drain(x, false);

@@ -13,6 +13,8 @@ local wait = require "oaichat.wait"
 
 local M = {}
 
+local NONE = {}
+
 local Call = {}
 Call.__index = Call
 
@@ -38,16 +40,22 @@ function M.duration(text)
   return total
 end
 
+-- Most servers give durations, some plain seconds.
+local function reset_of(text)
+  return M.duration(text) or tonumber(text)
+end
+
+local FIELDS = { limit = tonumber, remaining = tonumber, reset = reset_of }
+
 local function ratelimit(exchange)
   local out
-  for _, what in ipairs { "requests", "tokens" } do
-    for _, field in ipairs { "limit", "remaining", "reset" } do
-      local text = exchange:header(("x-ratelimit-%s-%s"):format(field, what))
-      local value = field == "reset" and M.duration(text) or tonumber(text)
-      if value then
-        out = out or {}
-        out[("%s_%s"):format(field, what)] = value
-      end
+  for name, text in pairs(exchange:headers "x-ratelimit-" or NONE) do
+    local field, what = name:match "^(%a+)%-(%a+)$"
+    local read = (what == "requests" or what == "tokens") and FIELDS[field]
+    local value = read and read(text)
+    if value then
+      out = out or {}
+      out[field .. "_" .. what] = value
     end
   end
   return out
@@ -68,7 +76,10 @@ local function exchange_of(call)
   local left = options.stop_at and math.max(options.stop_at - core.now(), 0)
   local granted = call.ticket and call.ticket:left()
   if granted then left = math.min(left or granted, granted) end
-  local wire_options = { timeouts = options.timeouts, headers = call.headers, deadline = left }
+  local wire_options
+  if options.timeouts or call.headers or left then
+    wire_options = { timeouts = options.timeouts, headers = call.headers, deadline = left }
+  end
   local exchange, why, failure
   if options.stream then
     exchange, why, failure = call.session:stream(call.parts, wire_options)
@@ -108,6 +119,7 @@ function M.new(session, parts, options)
     session = session, parts = parts, options = options, origin = options.origin, hooks = options.hooks,
     log = options.log, model = options.model, attempts = options.attempts or {}, made = 0,
     headers = headers_of(options),
+    exchange = nil, untold = nil, fed = nil, raw = nil, request_id = nil, -- room for them
   }, Call)
 end
 
@@ -223,14 +235,15 @@ local function conclude(call)
   local exchange = call.exchange
   local raw, failure = exchange:result()
   call.raw, call.failure, call.wait, call.asked = raw, failure, nil, nil
-  call.request_id = exchange:header "x-request-id" or exchange:header "request-id"
+  call.request_id = exchange:header("x-request-id", "request-id")
   call.ratelimit = ratelimit(exchange)
   call.made = call.made + 1
   local entry = {
-    kind = failure and failure.kind, code = failure and failure.code, status = failure and failure.status,
-    phase = failure and failure.phase, request_id = call.request_id, timing = raw.timing, model = call.model,
-    origin = call.origin, usage = raw.usage,
+    request_id = call.request_id, timing = raw.timing, model = call.model, origin = call.origin, usage = raw.usage,
   }
+  if failure then
+    entry.kind, entry.code, entry.status, entry.phase = failure.kind, failure.code, failure.status, failure.phase
+  end
   call.attempts[#call.attempts + 1] = entry
   if call.fed and entry.phase == "total" then -- whose time is over, the caller's or the budget's?
     local _
@@ -304,8 +317,9 @@ function Call:result(awaited)
   else
     err = error_of(self, facts)
   end
-  -- a closed one would never wake the reader that is parked on it
-  if self.failure and self.exchange and not awaited then
+  -- at once: the next request takes over what it leaves ready. A closed one would never
+  -- wake the reader that is parked on it
+  if self.exchange and not awaited then
     self.exchange:close()
     self.exchange = nil
   end

@@ -10,14 +10,18 @@ local errors = require "oaichat.errors"
 
 local M = {}
 
--- Makes lua-cjson's marks mean the same here, and lets decoded arrays carry its
--- own metatable where it has one, so that it too writes an empty one as [].
-local function adopt_cjson(markers)
-  local found, cjson = pcall(require, "cjson")
-  if not found or type(cjson) ~= "table" then return end
+-- Makes lua-cjson's marks mean the same here, once the host has loaded it, and lets
+-- decoded arrays carry its own metatable where it has one, so that it too writes an
+-- empty one as [].
+local adopted
+local function adopt(cjson)
+  adopted = cjson
+  if type(cjson) ~= "table" then return end
+  local markers = core.json_markers
   if type(cjson.array_mt) == "table" then
     markers[cjson.array_mt] = "array"
     markers.array_mt = cjson.array_mt
+    M.array_mt = cjson.array_mt
   end
   if type(cjson.empty_array_mt) == "table" then
     markers[cjson.empty_array_mt] = "empty"
@@ -27,7 +31,7 @@ local function adopt_cjson(markers)
   end
 end
 
-adopt_cjson(core.json_markers)
+local loaded = package.loaded
 
 --- JSON's null: lua-cjson's `cjson.null`. Not false in a condition.
 ---@type lightuserdata
@@ -81,6 +85,7 @@ end
 ---@return table|nil err kind "protocol", code "decode"; too deep: kind
 ---  "too_large", code "too_deep"; err.position is the byte, from 1
 function M.decode(text)
+  if loaded.cjson ~= adopted then adopt(loaded.cjson) end
   local value, message, position, code = core.json_decode(text)
   if value ~= nil then return value end
   local err = errors.new {
@@ -110,6 +115,7 @@ end
 ---@param in_pieces boolean|nil
 ---@return string|string[]|nil text, string|nil message, table|nil err
 function M.encode_parts(value, in_pieces)
+  if loaded.cjson ~= adopted then adopt(loaded.cjson) end
   local text, message, path = core.json_encode(value, nil, in_pieces ~= false)
   if text then return text end
   local err = errors.new {

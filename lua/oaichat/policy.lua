@@ -118,7 +118,7 @@ function Policy:_note_cached(request, step)
 end
 
 local function prefilled(talk)
-  local last = talk.messages[#talk.messages]
+  local last = talk.added and talk.added[#talk.added] or talk.messages[#talk.messages]
   return last and last.role == "assistant"
 end
 
@@ -140,7 +140,7 @@ function Policy:call(request)
   function plan.account(step, _, circuit, parts) return self:_account(request, step, circuit, parts) end
   function plan.note_cached(step) self:_note_cached(request, step) end
   function plan.conversation()
-    local list = message.copy(talk.messages)
+    local list = tables.add(message.copy(talk.messages), message.copy(talk.added or {}))
     if talk.system then table.insert(list, 1, { role = "system", content = talk.system }) end
     return list
   end

@@ -36,13 +36,8 @@ local OPAQUE = {
   thinking_blocks = true, thought_signature = true, encrypted_content = true,
 }
 
-local function each_extra(extras)
-  local i = -3
-  return function()
-    i = i + 4
-    if extras and extras[i] then return extras[i], extras[i + 1], extras[i + 2], extras[i + 3] end
-  end
-end
+-- Extras are one flat list: scope, key, JSON, whether that is a list of values.
+local EXTRA = 4
 
 --- Merges values of one field: objects by key, arrays appended (by `index` where
 --- the items have one), scalars last.
@@ -88,9 +83,10 @@ end
 
 local function opaque_of(extras, scope)
   local out
-  for where, key, text, list in each_extra(extras) do
-    if where == scope and OPAQUE[key] then
-      local value = value_of(text, list)
+  for i = 1, extras and #extras or 0, EXTRA do
+    local key = extras[i + 1]
+    if OPAQUE[key] and extras[i] == scope then
+      local value = value_of(extras[i + 2], extras[i + 3])
       if value ~= nil and value ~= json.null and not (type(value) == "table" and next(value) == nil) then
         out = out or {}
         out[key] = value
@@ -165,8 +161,8 @@ local function message_of(choice, origin, raw)
 end
 
 local function put_extras(into, extras, scope)
-  for where, key, text, list in each_extra(extras) do
-    if where == scope then into[key] = value_of(text, list) end
+  for i = 1, extras and #extras or 0, EXTRA do
+    if extras[i] == scope then into[extras[i + 1]] = value_of(extras[i + 2], extras[i + 3]) end
   end
   return into
 end
@@ -211,7 +207,7 @@ end
 function M.new(raw, origin, facts)
   local choices = {}
   give_ids(raw)
-  table.sort(raw.choices, by_index)
+  if raw.choices[2] then table.sort(raw.choices, by_index) end
   for i, choice in ipairs(raw.choices) do
     choices[i] = {
       index = choice.index, text = choice.text, reasoning = choice.reasoning, refusal = choice.refusal,

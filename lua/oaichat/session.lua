@@ -2,22 +2,22 @@
 -- knows neither the wire's format nor the transport: a wire renders, attempts
 -- run, a stream hands out.
 
-local conversation = require "oaichat.conversation"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local later = require "oaichat.later"
 local context = later "oaichat.context"
+local conversation = later "oaichat.conversation"
 local gates = later "oaichat.gate"
 local message = require "oaichat.message"
 local moderations = later "oaichat.moderation"
 local policies = later "oaichat.policy"
 local options = require "oaichat.options"
-local records = require "oaichat.record"
+local records = later "oaichat.record"
 local schema = later "oaichat.schema"
 local scheduler = require "oaichat.loop.scheduler"
 local settings = require "oaichat.settings"
 local stores = later "oaichat.history"
-local stream = require "oaichat.stream"
+local stream = later "oaichat.stream"
 local tables = require "oaichat.tables"
 local task = require "oaichat.loop.task"
 local tools = later "oaichat.tools"
@@ -32,7 +32,12 @@ local CORE = settings.CORE
 local Session = {}
 Session.__index = Session
 Session.__name = "oaichat.Session"
-for name, method in pairs(conversation) do Session[name] = method end
+
+-- What the file conversation does; it is loaded when the first of them is called.
+for name in ([[messages append rewind reset fork reload set_meta regenerate edit alternatives choose export
+  tokens compact originals parked approve deny _take _tell_mended _compact]]):gmatch "[%w_]+" do
+  Session[name] = function(...) return conversation[name](...) end
+end
 
 local function environment(name)
   local value = os.getenv(name)
@@ -192,22 +197,30 @@ function Session:_interrupt()
   self._stream = nil
 end
 
--- Starts a turn.
-local function begin(session, input, opts, streaming, manual)
-  opts = opts or {}
+-- Raises for options that are none; gives what is wrong with their values.
+local function check_turn(session, input, opts, streaming)
   -- send(prompt:render(values)) of a prompt that could not be rendered
   if input == nil and type(opts) == "string" then errors.misuse(opts) end
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, settings.SEND)
   if not streaming and (opts.on_event or opts.on_done) then errors.misuse("on_event and on_done belong to stream") end
   check_params(opts.params, session._wire)
+  return bad_value(opts)
+end
+
+local NONE = {}
+
+-- Starts a turn.
+local function begin(session, input, opts, streaming, manual)
+  local wrong
+  if opts then wrong = check_turn(session, input, opts, streaming) end
   local own = message.from_input(input)
   session:_interrupt()
   local current = task.current()
   if current and current.scheduler ~= session._engine then
     errors.misuse("this session belongs to another engine than the task that uses it")
   end
-  return turn.start(session, own, opts, { streaming = streaming, manual = manual, wrong = bad_value(opts) })
+  return turn.start(session, own, opts or NONE, streaming, manual, wrong)
 end
 
 -- Reads a whole answer. The session is busy meanwhile; when the wait was refused, or a

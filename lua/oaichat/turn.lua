@@ -3,12 +3,12 @@
 -- at a time; a round that fails leaves no trace. The session's inner half: it reads
 -- the session's fields and is driven by send or by a stream.
 
-local approval = require "oaichat.approval"
 local next_call = require "oaichat.turn.call"
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local history = require "oaichat.turn.history"
 local later = require "oaichat.later"
+local approval = later "oaichat.approval"
 local message = require "oaichat.message"
 local partial = later "oaichat.partial"
 local replies = require "oaichat.reply"
@@ -38,8 +38,7 @@ end
 
 -- An answer on the way to the last one.
 local function note_round(turn, reply)
-  turn.rounds = turn.rounds or {}
-  turn.rounds[#turn.rounds + 1] = reply
+  turn.rounds = tables.add(turn.rounds or {}, { reply })
 end
 
 local function tool_set(turn)
@@ -359,19 +358,21 @@ end
 --- @param session oaichat.Session
 --- @param own table[] the input's messages
 --- @param opts table of session:send
---- @param how { streaming: boolean, manual: boolean|nil, wrong: string|nil } manual: calls of the answer are not run;
----   wrong: what is wrong with opts
+--- @param streaming boolean
+--- @param manual boolean|nil calls of the answer are not run
+--- @param wrong string|nil what is wrong with opts
 --- @return oaichat.Turn
-function M.start(session, own, opts, how)
+function M.start(session, own, opts, streaming, manual, wrong)
   local deadline = opts.deadline or session._options.deadline
   local turn = setmetatable({
-    session = session, opts = opts, streaming = how.streaming, extra = NONE, queue = NONE,
-    requests = 0, calls = 0, over = false, manual = how.manual, added = own,
+    session = session, opts = opts, streaming = streaming, extra = NONE, queue = NONE,
+    requests = 0, calls = 0, over = false, manual = manual, added = own,
     stop_at = deadline and core.now() + deadline,
+    call = nil, items = nil, reply = nil, err = nil, begun = nil, -- room for them
   }, Turn)
   session._turn = turn -- what session:cancel() ends
-  if how.wrong then
-    turn:_fail(errors.new { kind = "config", code = "config", message = how.wrong })
+  if wrong then
+    turn:_fail(errors.new { kind = "config", code = "config", message = wrong })
     return turn
   end
   local wanted = requests.option(turn, "schema")
@@ -390,11 +391,9 @@ function M.start(session, own, opts, how)
   if session._policy or session._gate or session._record and session._record.store.waits then return turn end
   if session._context and session._context.waits then return turn end
   local ok, why = pcall(request, turn)
-  if not ok then
-    turn:result()
-    error(why, 0)
-  end
-  return turn
+  if ok then return turn end
+  turn:result()
+  error(why, 0)
 end
 
 return M

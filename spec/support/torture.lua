@@ -83,7 +83,10 @@ end
 local function with_chat()
   local chat = require "oaichat"
   local testing = require "oaichat.testing"
-  require "oaichat.wire.chat" -- else it is read when it is first needed
+  -- else they are read when they are first needed
+  for _, name in ipairs { "wire.chat", "stream", "conversation", "record", "approval" } do
+    require("oaichat." .. name)
+  end
   arm()
   local server = assert(testing.server(function(request, response)
     if not request:json().stream then return response:json(200, testing.completion "whole") end

@@ -51,9 +51,10 @@ end
 --- @param turn oaichat.Turn
 --- @param messages table[]
 function M.replace_last(turn, messages)
-  local history, record = turn.session._messages, turn.session._record
+  local session, record = turn.session, turn.session._record
+  local history = tables.add({}, session._messages) -- the list itself only ever grows
   history[#history] = nil
-  tables.add(history, messages)
+  session._messages = tables.add(history, messages)
   turn.resumed = nil
   if not record then return end
   local _, _, err = record:replace(history)

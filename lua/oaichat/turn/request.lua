@@ -1,8 +1,9 @@
 --- request: what a turn asks for next: the conversation as it would be sent, the
 -- options and tools beside it. It renders nothing and sends nothing.
 
-local approval = require "oaichat.approval"
 local errors = require "oaichat.errors"
+local later = require "oaichat.later"
+local approval = later "oaichat.approval"
 local message = require "oaichat.message"
 local tables = require "oaichat.tables"
 
@@ -25,6 +26,8 @@ end
 --- @param input table[]
 --- @return table[] messages what the turn adds
 function M.close(history, input)
+  local before = history[#history]
+  if not before or before.role ~= "tool" and not before.tool_calls then return input end
   local added, at = {}, 1
   while input[at] and input[at].role == "tool" do
     added[at] = input[at]
@@ -72,17 +75,21 @@ function M.options(turn)
   }
 end
 
---- The conversation of the next request.
+--- The conversation of the next request: the history and what stands behind it.
 --- @param turn oaichat.Turn
---- @return { system: string|nil, messages: table[], origin: string }
+--- @return { system: string|nil, messages: table[], added: table[], origin: string }
 function M.conversation(turn)
-  local session, list = turn.session, {}
-  tables.add(list, session._messages)
-  tables.add(list, turn.added)
-  tables.add(list, turn.extra)
+  local session, added = turn.session, turn.added
+  if turn.extra[1] then added = tables.add(tables.add({}, added), turn.extra) end
   local system, more = session.system, turn.plan and turn.plan:instruction()
   if more then system = system and system .. "\n\n" .. more or more end
-  return { system = system, messages = list, origin = session._origin }
+  return { system = system, messages = session._messages, added = added, origin = session._origin }
+end
+
+-- The same in one list.
+local function whole(talk)
+  talk.messages, talk.added = tables.add(tables.add({}, talk.messages), talk.added), nil
+  return talk
 end
 
 --- The same within the context window, where one is set; may wait for a summary.
@@ -91,13 +98,14 @@ end
 --- @return table|nil conversation, string|nil message, oaichat.Error|nil err
 function M.fitting(turn, definitions)
   local session, talk = turn.session, M.conversation(turn)
-  if not talk.messages[1] then errors.misuse "there is nothing to send: the conversation is empty" end
+  if not talk.messages[1] and not talk.added[1] then errors.misuse "there is nothing to send: the conversation is empty" end
   local context = session._context
   if not context then return talk end
+  whole(talk)
   if context.waits and context:over(talk, definitions) then
     local _, why, err = session:_compact(definitions)
     if err then return nil, why, err end
-    talk = M.conversation(turn)
+    talk = whole(M.conversation(turn))
   end
   return context:fit(talk, definitions, session._options.log)
 end

@@ -1,8 +1,10 @@
 --- wire/chat: renders a conversation for the chat completions API.
 -- The other half of the pair is src/wire_chat.c. Each message is encoded once: its
--- bytes are kept, weakly, by the message table, so a turn costs what it adds.
+-- bytes are kept, weakly, by the message table, those of a history that only grows by
+-- its list; so a turn costs what it adds.
 
 local json = require "oaichat.json"
+local ropes = require "oaichat.wire.rope"
 
 local M = { name = "chat", path = "/chat/completions" }
 
@@ -72,9 +74,13 @@ end
 -- their encodings are too.
 local splits = setmetatable({}, { __mode = "k" })
 
+local function is_split(message)
+  return message.role == "tool" and type(message.content) == "table"
+end
+
 local function has_parts(messages)
   for _, message in ipairs(messages) do
-    if message.role == "tool" and type(message.content) == "table" then return true end
+    if is_split(message) then return true end
   end
   return false
 end
@@ -85,7 +91,7 @@ local function carried(messages)
   local out, n, behind = {}, 0, nil
   for i, message in ipairs(messages) do
     local own = message
-    if message.role == "tool" and type(message.content) == "table" then
+    if is_split(message) then
       local split = splits[message]
       if not split then
         split = { split_result(message) }
@@ -139,9 +145,16 @@ function M.reserved(name)
   return RESERVED[name] or false
 end
 
+-- What most requests have, so that it need not be encoded.
+local PLAIN, STREAM = "", ',"stream":true,"stream_options":{"include_usage":true}'
+
 local function encode_options(options)
+  local params = options.params
+  if not options.tools and options.tool_choice == nil and (not params or next(params) == nil) then
+    return options.stream and STREAM or PLAIN
+  end
   local fields = {}
-  for name, value in pairs(options.params or {}) do fields[name] = value end
+  for name, value in pairs(params or {}) do fields[name] = value end
   if options.tools then fields.tools = options.tools end
   if options.tool_choice ~= nil then fields.tool_choice = options.tool_choice end
   if options.stream then
@@ -150,14 +163,77 @@ local function encode_options(options)
   else
     fields.stream_options = nil -- "only set this when you set stream: true" (API reference)
   end
-  if next(fields) == nil then return "" end
+  if next(fields) == nil then return PLAIN end
   local bytes, why, err = json.encode(fields)
   if not bytes then return nil, why, err end
   return "," .. bytes:sub(2, -2)
 end
 
--- Adds an encoded message: a string, or a long one's pieces.
+-- What is before the messages; the last one is kept.
+local head = { model = nil, text = nil }
+local function encode_head(model)
+  if head.model ~= model then
+    local text, why, err = json.encode(model)
+    if not text then return nil, why, err end
+    head.model, head.text = model, '{"model":' .. text .. ',"messages":['
+  end
+  return head.text
+end
+
+-- The system prompt's message, of the last prompt.
+local said = { role = "system" }
+local function system_message(text)
+  if said.content ~= text then said = { role = "system", content = text } end
+  return said
+end
+
+-- ---- a history that only grows -------------------------------------------------------
+
+-- list -> { origin -> { rope, taken } }
+local grown = setmetatable({}, { __mode = "k" })
+
+local function push(rope, text)
+  if type(text) == "string" then return ropes.push(rope, text) end
+  for i = 1, #text do ropes.push(rope, text[i]) end
+end
+
+-- The bytes of all its messages, with commas between them; false: they do not stand
+-- alone; nil, message, err.
+local function rope_of(messages, origin)
+  local by_origin = grown[messages]
+  if not by_origin then
+    by_origin = {}
+    grown[messages] = by_origin
+  end
+  local rope = by_origin[origin]
+  if not rope then
+    rope = ropes.new()
+    rope.taken = 0
+    by_origin[origin] = rope
+  end
+  for i = rope.taken + 1, #messages do
+    if rope.split or is_split(messages[i]) then
+      rope.split = true
+      return false
+    end
+    local text, why, err = encode_message(messages[i], origin, i)
+    if not text then return nil, why, err end
+    if i > 1 then ropes.push(rope, ",") end
+    push(rope, text)
+    rope.taken = i
+  end
+  return rope
+end
+
+-- ---- a body ----------------------------------------------------------------------------
+
+-- Adds an encoded message, behind a comma where others stand before it: a string, or a
+-- long one's pieces.
 local function put(parts, n, text)
+  if n > 1 then
+    n = n + 1
+    parts[n] = ","
+  end
   if type(text) == "string" then
     parts[n + 1] = text
     return n + 1
@@ -166,33 +242,62 @@ local function put(parts, n, text)
   return n + #text
 end
 
+-- Adds messages; `before` of the conversation stand before them.
+local function put_messages(parts, n, messages, origin, before)
+  for i, message in ipairs(carried(messages)) do
+    local text, why, err = encode_message(message, origin, before + i)
+    if not text then return nil, why, err end
+    n = put(parts, n, text)
+  end
+  return n
+end
+
+local function put_rope(parts, n, rope)
+  if rope.n > 0 and n > 1 then
+    n = n + 1
+    parts[n] = ","
+  end
+  for i = 1, rope.n do parts[n + i] = rope[i] end
+  return n + rope.n
+end
+
+local function joined(list, more)
+  local out = {}
+  for i, item in ipairs(list) do out[i] = item end
+  for _, item in ipairs(more) do out[#out + 1] = item end
+  return out
+end
+
+-- The history and what stands behind it.
+local function put_all(parts, n, conversation)
+  local messages, added, origin = conversation.messages, conversation.added, conversation.origin
+  if not added then return put_messages(parts, n, messages, origin, 0) end
+  local rope, why, err = rope_of(messages, origin)
+  if err then return nil, why, err end
+  if not rope then return put_messages(parts, n, joined(messages, added), origin, 0) end
+  return put_messages(parts, put_rope(parts, n, rope), added, origin, #messages)
+end
+
 --- Renders a request body as a list of byte strings.
---- @param conversation { system: string|nil, messages: table[], origin: string }
+--- @param conversation { system: string|nil, messages: table[], added: table[]|nil, origin: string } added: what
+---   stands behind messages, which is a list that only ever grows then
 --- @param options { model: string, params: table, stream: boolean, tools: table, tool_choice: any }
 --- @return string[]|nil parts, string|nil message, oaichat.Error|nil err code "encode", with the path of the value
 function M.render(conversation, options)
-  local model, why, err = json.encode(options.model)
-  if not model then return nil, why, err end
+  local before, why, err = encode_head(options.model)
+  if not before then return nil, why, err end
   local rest
   rest, why, err = encode_options(options)
   if not rest then return nil, why, err end
-  local parts, n = { '{"model":' .. model .. ',"messages":[' }, 1
+  local parts, n = { before }, 1
   if conversation.system then
     local text
-    text, why, err = encode_message({ role = "system", content = conversation.system }, conversation.origin, 0)
+    text, why, err = encode_message(system_message(conversation.system), conversation.origin, 0)
     if not text then return nil, why, err end
     n = put(parts, n, text)
   end
-  for i, message in ipairs(carried(conversation.messages)) do
-    local text
-    text, why, err = encode_message(message, conversation.origin, i)
-    if not text then return nil, why, err end
-    if n > 1 then
-      n = n + 1
-      parts[n] = ","
-    end
-    n = put(parts, n, text)
-  end
+  n, why, err = put_all(parts, n, conversation)
+  if not n then return nil, why, err end
   parts[n + 1] = "]" .. rest .. "}"
   return parts
 end

@@ -1,0 +1,234 @@
+/* exchange_setup: makes an exchange's easy handle ready: URL, headers, body and
+ * options. A handle that is done stays ready with its endpoint: the next
+ * request of the same kind changes in it what differs. See exchange.h. */
+#include "easy.h"
+#include "exchange_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A body up to this size goes out with the headers in one write. */
+enum { JOIN_MAX = 64 * 1024 };
+enum { STREAM_BUFFER = 4096 };
+
+/* ---- the body ----------------------------------------------------------- */
+
+static size_t on_read(char *out, size_t size, size_t n, void *arg) {
+  oai_exchange *x = arg;
+  size_t room = size * n, done = 0;
+  while (done < room && x->part < x->nparts) {
+    const oai_slice *p = &x->parts[x->part];
+    size_t piece = p->n - x->offset;
+    if (piece > room - done) piece = room - done;
+    memcpy(out + done, p->p + x->offset, piece);
+    done += piece;
+    x->offset += piece;
+    if (x->offset == p->n) x->part++, x->offset = 0;
+  }
+  return done;
+}
+
+/* curl rewinds when a kept connection proves dead. */
+static int on_seek(void *arg, curl_off_t offset, int origin) {
+  oai_exchange *x = arg;
+  if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_CANTSEEK;
+  x->part = x->offset = 0;
+  return CURL_SEEKFUNC_OK;
+}
+
+static bool join_parts(oai_exchange *x, const oai_request *r) {
+  size_t total = 0;
+  for (size_t i = 0; i < r->nparts; i++) total += r->parts[i].n;
+  x->body_size = (curl_off_t)total;
+  if (r->nparts <= 1) {
+    x->joined = NULL;
+  } else if (total <= JOIN_MAX) {
+    char *p = x->joined = malloc(total + 1);
+    if (!p) return false;
+    for (size_t i = 0; i < r->nparts; p += r->parts[i++].n)
+      if (r->parts[i].n) memcpy(p, r->parts[i].p, r->parts[i].n);
+    return true;
+  }
+  x->parts = malloc((r->nparts ? r->nparts : 1) * sizeof *x->parts);
+  if (!x->parts) return false;
+  if (r->nparts) memcpy(x->parts, r->parts, r->nparts * sizeof *x->parts);
+  x->nparts = r->nparts;
+  return true;
+}
+
+static void set_body(oai_exchange *x, CURL *h) {
+  const char *one = x->joined;
+  if (!one && x->nparts == 1) one = x->parts[0].p;
+  curl_easy_setopt(h, CURLOPT_POST, 1L);
+  curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, x->body_size);
+  if (one && x->body_size <= JOIN_MAX) {
+    curl_easy_setopt(h, CURLOPT_POSTFIELDS, one); /* not copied */
+    return;
+  }
+  curl_easy_setopt(h, CURLOPT_READFUNCTION, on_read);
+  curl_easy_setopt(h, CURLOPT_READDATA, x);
+  curl_easy_setopt(h, CURLOPT_SEEKFUNCTION, on_seek);
+  curl_easy_setopt(h, CURLOPT_SEEKDATA, x);
+}
+
+/* ---- a new handle ------------------------------------------------------- */
+
+static bool add(struct curl_slist **list, const char *line) {
+  struct curl_slist *longer = curl_slist_append(*list, line);
+  if (longer) *list = longer;
+  return longer != NULL;
+}
+
+static bool set_headers(oai_exchange *x) {
+  const oai_endpoint *e = x->endpoint;
+  bool ok = true;
+  bool authorized = oai_header_has(x->headers, "authorization") ||
+                    oai_header_has(e->headers, "authorization");
+  for (const struct curl_slist *l = e->headers; l && ok; l = l->next) {
+    char name[128] = {0};
+    size_t n = strcspn(l->data, ":;");
+    if (n < sizeof name) memcpy(name, l->data, n);
+    if (!oai_header_has(x->headers, name)) ok = add(&x->headers, l->data);
+  }
+  if (!x->bodyless && !oai_header_has(x->headers, "content-type"))
+    ok = ok && add(&x->headers, "Content-Type: application/json");
+  if (!oai_header_has(x->headers, "accept"))
+    ok = ok && add(&x->headers, x->stream      ? "Accept: text/event-stream"
+                                : x->wire->raw ? "Accept: */*"
+                                               : "Accept: application/json");
+  /* a server that never answers "100 Continue" would cost a second */
+  ok = ok && add(&x->headers, "Expect:");
+  if (ok && e->key.n && !authorized) {
+    char *line = malloc(e->key.n + 32);
+    if (!line) return false;
+    sprintf(line, "Authorization: Bearer %.*s", (int)e->key.n, e->key.p);
+    ok = add(&x->headers, line);
+    oai_wipe(line, strlen(line));
+    free(line);
+  }
+  curl_easy_setopt(x->transfer.easy, CURLOPT_HTTPHEADER, x->headers);
+  curl_easy_setopt(x->transfer.easy, CURLOPT_HEADEROPT,
+                   (long)CURLHEADER_SEPARATE);
+  return ok;
+}
+
+static void set_route(const oai_endpoint *e, CURL *h) {
+  /* one address: the timer that would try a second one wakes all connections
+   * that began together at once, each with a piece of its handshake */
+  if (e->literal || e->unix_socket)
+    curl_easy_setopt(h, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, 600000L);
+  if (e->client_cert) curl_easy_setopt(h, CURLOPT_SSLCERT, e->client_cert);
+  if (e->client_key) curl_easy_setopt(h, CURLOPT_SSLKEY, e->client_key);
+  if (e->proxy) {
+    curl_easy_setopt(h, CURLOPT_PROXY, e->proxy);
+    curl_easy_setopt(h, CURLOPT_NOPROXY, "");
+  } else if (e->loopback) {
+    curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+  }
+  if (e->unix_socket)
+    curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, e->unix_socket);
+  if (e->resolve) curl_easy_setopt(h, CURLOPT_RESOLVE, e->resolve);
+  curl_easy_setopt(
+      h, CURLOPT_HTTP_VERSION,
+      (long)(e->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+}
+
+static void set_options(oai_exchange *x, CURL *h) {
+  curl_easy_setopt(h, CURLOPT_URL, x->url);
+  oai_easy_basics(h, x->endpoint->ca_file);
+  curl_easy_setopt(h, CURLOPT_USERAGENT, "oaichat/0.1");
+  curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, oai_exchange_on_body);
+  curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, oai_exchange_on_header);
+  /* a stream comes in drops; a large buffer would be most of its memory */
+  if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
+  /* libcurl takes an encoded body that is cut for a whole one: not where its
+   * end is the only proof */
+  if (!x->stream && !x->wire->raw)
+    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
+  set_route(x->endpoint, h);
+}
+
+/* "?…" of the base stands behind the path; of two question marks the second is
+ * an ampersand. */
+static bool set_url(oai_exchange *x, const oai_request *r) {
+  const oai_endpoint *e = x->endpoint;
+  size_t n = strlen(e->base) + strlen(r->path) + strlen(e->query) + 1;
+  x->url = malloc(n);
+  if (!x->url) return false;
+  snprintf(x->url, n, "%s%s%s", e->base, r->path, e->query);
+  if (*e->query && strchr(r->path, '?')) x->url[n - 1 - strlen(e->query)] = '&';
+  return true;
+}
+
+static bool set_up(oai_exchange *x, oai_request *r, const char *method) {
+  x->transfer.easy = oai_engine_easy(x->engine);
+  if (!x->transfer.easy || !set_url(x, r)) return false;
+  set_options(x, x->transfer.easy);
+  if (x->bodyless) curl_easy_setopt(x->transfer.easy, CURLOPT_HTTPGET, 1L);
+  if (strcmp(method, x->bodyless ? "GET" : "POST") != 0)
+    curl_easy_setopt(x->transfer.easy, CURLOPT_CUSTOMREQUEST, method);
+  return set_headers(x);
+}
+
+/* ---- handles that stay ready -------------------------------------------- */
+
+static bool is_url_of(const char *url, const oai_endpoint *e,
+                      const char *path) {
+  size_t base = strlen(e->base), n = strlen(path);
+  return strncmp(url, e->base, base) == 0 &&
+         strncmp(url + base, path, n) == 0 &&
+         strcmp(url + base + n, e->query) == 0;
+}
+
+static bool take_ready(oai_exchange *x, const oai_request *r) {
+  oai_ready_handle *ready = &x->endpoint->ready[x->stream];
+  if (!ready->easy || !is_url_of(ready->url, x->endpoint, r->path))
+    return false;
+  x->transfer.easy = ready->easy;
+  x->url = ready->url;
+  x->headers = ready->headers;
+  memset(ready, 0, sizeof *ready);
+  return true;
+}
+
+void oai_exchange_put_away(oai_exchange *x) {
+  oai_ready_handle *ready = &x->endpoint->ready[x->stream];
+  CURL *h = x->transfer.easy;
+  x->transfer.easy = NULL;
+  if (!h) return;
+  if (!x->usual || ready->easy) {
+    oai_engine_easy_done(x->engine, h);
+    return;
+  }
+  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
+  curl_easy_setopt(h, CURLOPT_POSTFIELDS, NULL);
+  *ready = (oai_ready_handle){h, x->url, x->headers};
+  x->url = NULL;
+  x->headers = NULL;
+}
+
+/* ---- what differs from request to request ------------------------------- */
+
+static void set_own(oai_exchange *x, CURL *h) {
+  oai_easy_connect_limit(h, x->timeouts.connect);
+  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->errors);
+  curl_easy_setopt(h, CURLOPT_WRITEDATA, x);
+  curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
+  if (!x->bodyless) set_body(x, h);
+}
+
+bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
+  const char *method = r->method ? r->method : "POST";
+  x->headers = r->headers;
+  r->headers = NULL;
+  if (!join_parts(x, r)) return false;
+  x->bodyless = x->body_size == 0 &&
+                (strcmp(method, "GET") == 0 || strcmp(method, "DELETE") == 0);
+  bool usual = !x->headers && !x->bodyless && strcmp(method, "POST") == 0;
+  if (!(usual && take_ready(x, r)) && !set_up(x, r, method)) return false;
+  x->usual = usual; /* not before it has all */
+  set_own(x, x->transfer.easy);
+  return true;
+}

@@ -49,8 +49,8 @@ end
 
 describe("a session", function()
   it("has every method of conversation, which is loaded when one is called", function()
-    local session = assert(chat.new { base_url = "http://127.0.0.1:1", api_key = false })
-    for name in pairs(require "oaichat.conversation") do assert.is_function(session[name], name) end
+    local one = assert(chat.new { base_url = "http://127.0.0.1:1", api_key = false })
+    for name in pairs(require "oaichat.conversation") do assert.is_function(one[name], name) end
   end)
 
   before_each(leaks.remember)

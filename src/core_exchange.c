@@ -367,15 +367,29 @@ static int exchange_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {
-    {"next", exchange_next},       {"text", exchange_text},
-    {"chunks", exchange_chunks},   {"drain", exchange_drain},
-    {"ready", exchange_ready},     {"wait", exchange_wait},
-    {"done", exchange_done},       {"result", exchange_result},
-    {"cancel", exchange_cancel},   {"header", exchange_header},
-    {"headers", exchange_headers}, {"id", exchange_id},
-    {"relist", exchange_relist},   {"retry", exchange_retry},
-    {"close", exchange_close},     {NULL, NULL}};
+/* exchange:done_with(): closes it now, unless the end of a whole answer is
+ * still awaited for the connection's sake: then the collector does. */
+static int exchange_done_with(lua_State *L) {
+  return oai_exchange_draining(check(L)->x) ? 0 : exchange_close(L);
+}
+
+static const luaL_Reg methods[] = {{"next", exchange_next},
+                                   {"text", exchange_text},
+                                   {"chunks", exchange_chunks},
+                                   {"drain", exchange_drain},
+                                   {"ready", exchange_ready},
+                                   {"wait", exchange_wait},
+                                   {"done", exchange_done},
+                                   {"result", exchange_result},
+                                   {"cancel", exchange_cancel},
+                                   {"header", exchange_header},
+                                   {"headers", exchange_headers},
+                                   {"id", exchange_id},
+                                   {"relist", exchange_relist},
+                                   {"retry", exchange_retry},
+                                   {"close", exchange_close},
+                                   {"done_with", exchange_done_with},
+                                   {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

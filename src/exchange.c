@@ -233,6 +233,10 @@ bool oai_exchange_streams(const oai_exchange *x) {
   return x->stream;
 }
 
+bool oai_exchange_draining(const oai_exchange *x) {
+  return x->draining;
+}
+
 bool oai_exchange_has_content(const oai_exchange *x) {
   return x->first_content_at >= 0;
 }

@@ -53,6 +53,8 @@ oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_sse_event *event);
 bool oai_exchange_ready(const oai_exchange *x);
 oai_waitable *oai_exchange_waitable(oai_exchange *x);
 bool oai_exchange_streams(const oai_exchange *x);
+/* Complete; the body's end is awaited, to keep the connection. */
+bool oai_exchange_draining(const oai_exchange *x);
 /* Content (text, reasoning, refusal, tool arguments) has arrived. */
 bool oai_exchange_has_content(const oai_exchange *x);
 

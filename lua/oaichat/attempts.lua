@@ -320,7 +320,7 @@ function Call:result(awaited)
   -- at once: the next request takes over what it leaves ready. A closed one would never
   -- wake the reader that is parked on it
   if self.exchange and not awaited then
-    self.exchange:close()
+    self.exchange:done_with()
     self.exchange = nil
   end
   if self.hooks or self.log then

@@ -256,6 +256,9 @@ function Exchange:headers(prefix) end
 function Exchange:retry(attempts, idempotent) end
 function Exchange:close() end
 
+--- Closes it, unless the end of a whole answer is still awaited for its connection.
+function Exchange:done_with() end
+
 ---@class oaichat.core.Timer
 local Timer = {}
 ---@return lightuserdata what engine:pop() gives when it goes off

@@ -98,7 +98,9 @@ end
 --- @return table|nil conversation, string|nil message, oaichat.Error|nil err
 function M.fitting(turn, definitions)
   local session, talk = turn.session, M.conversation(turn)
-  if not talk.messages[1] and not talk.added[1] then errors.misuse "there is nothing to send: the conversation is empty" end
+  if not talk.messages[1] and not talk.added[1] then
+    errors.misuse "there is nothing to send: the conversation is empty"
+  end
   local context = session._context
   if not context then return talk end
   whole(talk)

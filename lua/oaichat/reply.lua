@@ -2,6 +2,8 @@
 --- knows JSON, no wire and no transport.
 
 local json = require "oaichat.json"
+local later = require "oaichat.later"
+local raws = later "oaichat.reply.raw"
 
 local M = {}
 
@@ -39,54 +41,12 @@ local OPAQUE = {
 -- Extras are one flat list: scope, key, JSON, whether that is a list of values.
 local EXTRA = 4
 
---- Merges values of one field: objects by key, arrays appended (by `index` where
---- the items have one), scalars last.
-local function merge(old, new)
-  if type(old) ~= "table" or type(new) ~= "table" or json.is_array(old) ~= json.is_array(new) then return new end
-  if json.is_array(new) then
-    for _, item in ipairs(new) do
-      local same
-      if type(item) == "table" and item.index ~= nil then
-        for i, other in ipairs(old) do
-          if type(other) == "table" and other.index == item.index and other.type == item.type then same = i end
-        end
-      end
-      if same then old[same] = M.merge_item(old[same], item) else old[#old + 1] = item end
-    end
-    return old
-  end
-  for key, value in pairs(new) do old[key] = old[key] == nil and value or merge(old[key], value) end
-  return old
-end
-
--- Pieces of a streamed item: texts that grow are joined, the rest is merged.
-local GROWS = { text = true, summary = true, data = true }
-function M.merge_item(old, new)
-  for key, value in pairs(new) do
-    if GROWS[key] and type(old[key]) == "string" and type(value) == "string" then
-      old[key] = old[key] .. value
-    elseif value ~= json.null or old[key] == nil then
-      old[key] = old[key] == nil and value or merge(old[key], value)
-    end
-  end
-  return old
-end
-
-local function value_of(text, list)
-  if not list then return (json.decode(text)) end
-  local values = json.decode("[" .. text .. "]")
-  if not values then return nil end
-  local out = values[1]
-  for i = 2, #values do out = merge(out, values[i]) end
-  return out
-end
-
 local function opaque_of(extras, scope)
   local out
   for i = 1, extras and #extras or 0, EXTRA do
     local key = extras[i + 1]
     if OPAQUE[key] and extras[i] == scope then
-      local value = value_of(extras[i + 2], extras[i + 3])
+      local value = raws.value_of(extras[i + 2], extras[i + 3])
       if value ~= nil and value ~= json.null and not (type(value) == "table" and next(value) == nil) then
         out = out or {}
         out[key] = value
@@ -160,39 +120,11 @@ local function message_of(choice, origin, raw)
   return message
 end
 
-local function put_extras(into, extras, scope)
-  for i = 1, extras and #extras or 0, EXTRA do
-    if extras[i] == scope then into[extras[i + 1]] = value_of(extras[i + 2], extras[i + 3]) end
-  end
-  return into
-end
-
-local function raw_choice(choice)
-  local message = { role = "assistant", content = choice.text, refusal = choice.refusal }
-  if choice.reasoning_field then message[choice.reasoning_field] = choice.reasoning end
-  if choice.tool_calls[1] then
-    message.tool_calls = {}
-    for i, call in ipairs(choice.tool_calls) do
-      message.tool_calls[i] = put_extras({
-        id = call.id, type = "function", ["function"] = { name = call.name, arguments = call.arguments },
-      }, call.extras, "call")
-    end
-  end
-  return put_extras({
-    index = choice.index,
-    finish_reason = choice.finish_reason,
-    message = put_extras(message, choice.extras, "message"),
-  }, choice.extras, "choice")
-end
-
 --- The merged wire object: everything the server said, unknown fields too. Made
 --- when it is called; a new table each time.
 --- @return table
 function Reply:raw()
-  local raw = self._raw
-  local out = put_extras({ id = raw.id, model = raw.model, usage = raw.usage, choices = {} }, raw.extras, "reply")
-  for i, choice in ipairs(raw.choices) do out.choices[i] = raw_choice(choice) end
-  return out
+  return raws.whole(self._raw)
 end
 
 local function by_index(a, b)

@@ -22,4 +22,34 @@ function M.merged(base, extra)
   return out
 end
 
+-- Of a table that holds none; nil of others. It needs no list of what was seen.
+local function flat_copy(value)
+  local out = {}
+  for k, v in next, value do
+    if type(v) == "table" then return nil end
+    out[k] = v
+  end
+  return setmetatable(out, getmetatable(value))
+end
+
+local function deep_copy(value, seen)
+  local out = setmetatable({}, getmetatable(value))
+  seen[value] = out
+  for k, v in next, value do
+    if type(v) == "table" then
+      if not seen[v] then seen[v] = flat_copy(v) or deep_copy(v, seen) end
+      v = seen[v]
+    end
+    out[k] = v
+  end
+  return out
+end
+
+--- Deep copy that keeps metatables (json.array's among them) and the shape: what
+--- refers to itself does so in the copy, and the encoder names the place.
+function M.copy(value)
+  if type(value) ~= "table" then return value end
+  return flat_copy(value) or deep_copy(value, {})
+end
+
 return M

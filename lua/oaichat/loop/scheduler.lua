@@ -3,12 +3,12 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local later = require "oaichat.later"
+local groups = later "oaichat.loop.group"
 local task_of = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
-local unpack = table.unpack or unpack
-
-local park, park_on, waiters, wake = task_of.park, task_of.park_on, task_of.waiters, task_of.wake
+local park_on, waiters, wake = task_of.park_on, task_of.waiters, task_of.wake
 
 local M = { current = task_of.current }
 
@@ -153,13 +153,6 @@ function Scheduler:pending()
   return self._count + self._streams
 end
 
-local function any_done(list)
-  for _, task in ipairs(list) do
-    if task._done then return true end
-  end
-  return false
-end
-
 -- One round of a loop of ours: step, and sleep when nothing else can be done; not once
 -- `enough` says so.
 function Scheduler:_turn(enough)
@@ -200,74 +193,14 @@ end
 --- @param functions function[]
 --- @return table results the first value of each, errs the err of each that failed
 function Scheduler:gather(functions)
-  local started, results, errs = {}, {}, {}
-  local me = M.current()
-  for i, fn in ipairs(functions) do
-    started[i] = self:spawn(fn)
-    started[i]._observed = true
-  end
-  for i, task in ipairs(started) do
-    if me and me._canceled then task:cancel() end
-    if not me or task._done or not me._told then
-      local value, _, err = task:wait()
-      results[i], errs[i] = value, err
-      if me and me._canceled then task:cancel() end
-    else
-      errs[i] = errors.new { kind = "canceled", code = "canceled" }
-    end
-  end
-  return results, errs
-end
-
--- Waits until one of the tasks has ended.
-local function await_any(scheduler, list)
-  local current = M.current()
-  if not current then
-    local function enough() return any_done(list) end
-    while not enough() do
-      local ok, why = scheduler:_turn(enough)
-      if not ok then return nil, why end
-    end
-    return true
-  end
-  for _, task in ipairs(list) do task._waiters[#task._waiters + 1] = current end
-  park(current, list)
-  return true
-end
-
-local function succeeded(task)
-  local out = task._results
-  return task._ok and not (out[1] == nil and errors.is(out[3]))
+  return groups.gather(self, functions)
 end
 
 --- Runs functions as tasks; the first that succeeds wins, the others are canceled.
 --- @param functions function[]
 --- @return any ... the winner's values; nil, message, err of the last when all failed
 function Scheduler:race(functions)
-  if not functions[1] then errors.misuse("race: at least one function expected") end
-  local running, winner, last = {}, nil, nil
-  for i, fn in ipairs(functions) do
-    running[i] = self:spawn(fn)
-    running[i]._observed = true
-  end
-  while running[1] and not winner do
-    local ok, why = await_any(self, running)
-    local me = M.current()
-    if not ok or (me and me._canceled) then
-      last = why or errors.new { kind = "canceled", code = "canceled" }
-      break
-    end
-    for i = #running, 1, -1 do
-      local task = running[i]
-      if task._done then
-        table.remove(running, i)
-        if succeeded(task) then winner = task else last = task._ok and task._results[3] or task:_error() end
-      end
-    end
-  end
-  for _, task in ipairs(running) do task:cancel() end
-  if winner then return unpack(winner._results, 1, winner._results.n) end
-  return errors.fail(last)
+  return groups.race(self, functions)
 end
 
 --- Sleeps; in a task the others go on.

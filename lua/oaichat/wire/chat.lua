@@ -272,6 +272,7 @@ end
 local function put_all(parts, n, conversation)
   local messages, added, origin = conversation.messages, conversation.added, conversation.origin
   if not added then return put_messages(parts, n, messages, origin, 0) end
+  if not messages[1] then return put_messages(parts, n, added, origin, 0) end
   local rope, why, err = rope_of(messages, origin)
   if err then return nil, why, err end
   if not rope then return put_messages(parts, n, joined(messages, added), origin, 0) end

@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 static bool fail(oai_scan *s, oai_scan_error error) {
   if (s->error == OAI_SCAN_OK) {
@@ -25,18 +28,22 @@ void oai_scan_init(oai_scan *s, const char *p, size_t n, int max_depth) {
 
 static void skip_space(oai_scan *s) {
   const char *p = s->p, *end = s->end;
+  if (p < end && (unsigned char)*p > ' ') return; /* as most often */
   while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
   s->p = p;
 }
 
+/* What oai_scan_peek says of each byte that begins a value. */
+static const char begins[256] = {
+    ['{'] = '{', ['['] = '[', ['"'] = '"', ['t'] = 't', ['f'] = 'f',
+    ['n'] = 'n', ['-'] = '0', ['0'] = '0', ['1'] = '0', ['2'] = '0',
+    ['3'] = '0', ['4'] = '0', ['5'] = '0', ['6'] = '0', ['7'] = '0',
+    ['8'] = '0', ['9'] = '0'};
+
 int oai_scan_peek(oai_scan *s) {
   if (s->error != OAI_SCAN_OK) return 0;
   skip_space(s);
-  if (s->p >= s->end) return 0;
-  char c = *s->p;
-  if (c == '{' || c == '[' || c == '"' || c == 't' || c == 'f' || c == 'n')
-    return c;
-  return c == '-' || (c >= '0' && c <= '9') ? '0' : 0;
+  return s->p < s->end ? begins[(unsigned char)*s->p] : 0;
 }
 
 bool oai_scan_open(oai_scan *s) {
@@ -120,7 +127,25 @@ static uint64_t special(const char *p) {
          high;
 }
 
+#ifdef __SSE2__
+/* The same for 16 bytes: a bit for each byte that ends a run. */
+static unsigned special16(const char *p) {
+  __m128i w = _mm_loadu_si128((const __m128i *)(const void *)p);
+  __m128i quote = _mm_cmpeq_epi8(w, _mm_set1_epi8('"'));
+  __m128i slash = _mm_cmpeq_epi8(w, _mm_set1_epi8('\\'));
+  __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(w, _mm_set1_epi8(0x1F)), w);
+  return (unsigned)_mm_movemask_epi8(
+      _mm_or_si128(_mm_or_si128(quote, slash), low));
+}
+#endif
+
 static const char *plain_run(const char *p, const char *end) {
+#ifdef __SSE2__
+  for (; end - p >= 16; p += 16) {
+    unsigned stop = special16(p);
+    if (stop) return p + __builtin_ctz(stop);
+  }
+#endif
   while (end - p >= 8) {
     uint64_t stop = special(p);
     if (stop) {
@@ -137,8 +162,8 @@ size_t oai_scan_plain(const char *p, size_t n) {
   return n ? (size_t)(plain_run(p, p + n) - p) : 0;
 }
 
-bool oai_scan_string(oai_scan *s, oai_scan_str *out) {
-  if (oai_scan_peek(s) != '"') return fail(s, OAI_SCAN_SYNTAX);
+/* At a quote. */
+static bool read_string(oai_scan *s, oai_scan_str *out) {
   const char *from = ++s->p;
   bool escaped = false;
   while ((s->p = plain_run(s->p, s->end)) < s->end && *s->p == '\\') {
@@ -151,6 +176,11 @@ bool oai_scan_string(oai_scan *s, oai_scan_str *out) {
   out->escaped = escaped;
   s->p++;
   return true;
+}
+
+bool oai_scan_string(oai_scan *s, oai_scan_str *out) {
+  if (oai_scan_peek(s) != '"') return fail(s, OAI_SCAN_SYNTAX);
+  return read_string(s, out);
 }
 
 static bool digits(oai_scan *s) {
@@ -236,7 +266,7 @@ bool oai_scan_skip(oai_scan *s, oai_slice *raw) {
     while (ok && oai_scan_item(s)) ok = oai_scan_skip(s, NULL);
     ok = s->error == OAI_SCAN_OK;
     break;
-  case '"': ok = oai_scan_string(s, &text); break;
+  case '"': ok = read_string(s, &text); break;
   case '0': ok = oai_scan_number(s, &number); break;
   default: ok = oai_scan_literal(s);
   }
@@ -314,11 +344,10 @@ size_t oai_scan_unescape(const oai_scan_str *str, char *out, unsigned *high) {
   return (size_t)(o - out);
 }
 
-bool oai_scan_str_is(const oai_scan_str *str, const char *text) {
-  size_t n = strlen(text);
+/* One character at a time: names may be long. */
+bool oai_scan_escaped_is(const oai_scan_str *str, const char *text) {
   const char *p = str->p, *end = p + str->n;
-  if (!str->escaped) return str->n == n && memcmp(p, text, n) == 0;
-  for (; *text; text++) { /* one character at a time: names may be long */
+  for (; *text; text++) {
     oai_scan_str one = {p, 1, true};
     char c[8];
     if (p == end) return false;

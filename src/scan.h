@@ -18,6 +18,8 @@
 
 #include "buf.h"
 
+#include <string.h>
+
 typedef enum oai_scan_error {
   OAI_SCAN_OK,
   OAI_SCAN_SYNTAX,
@@ -76,7 +78,12 @@ size_t oai_scan_unescape(const oai_scan_str *str, char *out, unsigned *high);
 /* How many leading bytes stand in a JSON string as they are: no quote, no
  * backslash, no control byte. */
 size_t oai_scan_plain(const char *p, size_t n);
-/* Compares with plain ASCII text, escapes decoded. */
-bool oai_scan_str_is(const oai_scan_str *str, const char *text);
+bool oai_scan_escaped_is(const oai_scan_str *str, const char *text);
+/* Compares with plain ASCII text, escapes decoded. Inline: the length of a
+ * literal is known then. */
+static inline bool oai_scan_str_is(const oai_scan_str *str, const char *text) {
+  if (str->escaped) return oai_scan_escaped_is(str, text);
+  return str->n == strlen(text) && memcmp(str->p, text, str->n) == 0;
+}
 
 #endif

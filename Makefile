@@ -229,8 +229,25 @@ soak: all ## 10,000 exchanges through providers that misbehave by a seed (N=, SE
 	@$(WITH_PATHS) $(LUA) spec/hosts/soak.lua $(or $(N),10000) $(or $(SEED),1)
 	@$(WITH_PATHS) $(LUA) spec/hosts/phases.lua
 
+build/bench/%: bench/%.c $(wildcard bench/*.h)
+	@mkdir -p $(@D)
+	$(say) '  CC    $@'
+	$(Q)$(CC) -std=c99 -D_GNU_SOURCE $(WARN) -O2 $(CURL_CFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS) $(BENCH_LIBS)
+
+build/bench/limit: BENCH_LIBS = $(CURL_LIBS)
+
+.PHONY: bench-tools
+bench-tools: $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
+
 .PHONY: bench
-bench: ## CPU a chunk, a request, a turn against bare libcurl (needs ../shared/bench)
+bench: bench-tools ## CPU and memory against bare libcurl (ROUNDS=5 SCENARIOS="S1c S4" CLIENTS= RESULTS=file)
+	@for lua in lua5.4 luajit; do \
+	  if command -v $$lua >/dev/null; then $(MAKE) -s LUA=$$lua SANITIZE= all || exit 1; fi; \
+	done
+	@ROUNDS='$(ROUNDS)' SCENARIOS='$(SCENARIOS)' CLIENTS='$(CLIENTS)' OUT='$(RESULTS)' $(LUA) bench/own.lua
+
+.PHONY: bench-peers
+bench-peers: ## The same beside other clients (needs ../shared/bench)
 	@sh bench/run.sh
 
 ##@ Quality

@@ -32,14 +32,12 @@ end
 --- @param turn oaichat.Turn
 --- @param messages table[]
 function M.commit(turn, messages)
-  local session, all, begun = turn.session, {}, turn.begun
-  tables.add(all, turn.added)
-  tables.add(all, messages)
-  tables.add(session._messages, all)
+  local session, added, begun, record = turn.session, turn.added, turn.begun, turn.session._record
+  tables.add(tables.add(session._messages, added), messages)
   -- first: a cancel while the store waits finds the round closed
   turn.added, turn.extra, turn.begun = NONE, NONE, false
-  if not session._record then return end
-  local record = session._record
+  if not record then return end
+  local all = tables.add(tables.add({}, added), messages)
   -- behind a hole nothing can be kept: then the whole anew
   local operation = record.unsaved and "replace" or begun and "commit" or "append"
   local _, _, err = record[operation](record, record.unsaved and session._messages or all)

@@ -37,6 +37,7 @@ end
 --- The message as the wire has it: `meta` stays here, opaque fields go back to
 --- the origin they came from and nowhere else.
 local function wire_message(message, origin)
+  if not message.meta and message.role ~= "assistant" then return message end
   local out, meta = {}, message.meta or {}
   for field, value in pairs(message) do
     if field ~= "meta" then out[field] = value end

@@ -26,11 +26,16 @@ void oai_scan_init(oai_scan *s, const char *p, size_t n, int max_depth) {
   s->error = OAI_SCAN_OK;
 }
 
-static void skip_space(oai_scan *s) {
+static void skip_spaces(oai_scan *s) {
   const char *p = s->p, *end = s->end;
-  if (p < end && (unsigned char)*p > ' ') return; /* as most often */
   while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
   s->p = p;
+}
+
+/* Most often there is none. */
+static inline void skip_space(oai_scan *s) {
+  if (s->p < s->end && (unsigned char)*s->p > ' ') return;
+  skip_spaces(s);
 }
 
 /* What oai_scan_peek says of each byte that begins a value. */

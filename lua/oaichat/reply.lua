@@ -60,11 +60,12 @@ end
 -- They must differ in a conversation, also in one that another process went on with.
 local given = 0
 local function give_ids(raw)
-  for _, choice in ipairs(raw.choices) do
-    for _, call in ipairs(choice.tool_calls) do
-      if not call.id then
+  for i = 1, #raw.choices do
+    local calls = raw.choices[i].tool_calls
+    for j = 1, #calls do
+      if not calls[j].id then
         given = given + 1
-        call.id = ("call_%x_%d"):format(os.time(), given)
+        calls[j].id = ("call_%x_%d"):format(os.time(), given)
       end
     end
   end
@@ -78,7 +79,8 @@ end
 --- @field args table|nil decoded
 local function tool_calls(raw)
   local out = {}
-  for i, call in ipairs(raw) do
+  for i = 1, #raw do
+    local call = raw[i]
     local args = json.decode(call.arguments)
     out[i] = {
       id = call.id, name = call.name, arguments = call.arguments,
@@ -140,7 +142,8 @@ function M.new(raw, origin, facts)
   local choices = {}
   give_ids(raw)
   if raw.choices[2] then table.sort(raw.choices, by_index) end
-  for i, choice in ipairs(raw.choices) do
+  for i = 1, #raw.choices do
+    local choice = raw.choices[i]
     choices[i] = {
       index = choice.index, text = choice.text, reasoning = choice.reasoning, refusal = choice.refusal,
       finish_reason = choice.finish_reason, tool_calls = tool_calls(choice.tool_calls),

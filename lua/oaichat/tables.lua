@@ -7,7 +7,8 @@ local M = {}
 --- @param items table
 --- @return table list
 function M.add(list, items)
-  for _, item in ipairs(items) do list[#list + 1] = item end
+  local n = #list
+  for i = 1, #items do list[n + i] = items[i] end
   return list
 end
 

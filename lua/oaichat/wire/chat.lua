@@ -80,8 +80,8 @@ local function is_split(message)
 end
 
 local function has_parts(messages)
-  for _, message in ipairs(messages) do
-    if is_split(message) then return true end
+  for i = 1, #messages do
+    if is_split(messages[i]) then return true end
   end
   return false
 end
@@ -245,8 +245,9 @@ end
 
 -- Adds messages; `before` of the conversation stand before them.
 local function put_messages(parts, n, messages, origin, before)
-  for i, message in ipairs(carried(messages)) do
-    local text, why, err = encode_message(message, origin, before + i)
+  local list = carried(messages)
+  for i = 1, #list do
+    local text, why, err = encode_message(list[i], origin, before + i)
     if not text then return nil, why, err end
     n = put(parts, n, text)
   end

@@ -18,25 +18,52 @@ void oai_pattern_forget(oai_pattern *p) {
   p->before = 0;
 }
 
-void oai_pattern_learn(oai_pattern *p, oai_slice text,
-                       const oai_scan_str *str) {
-  size_t before = (size_t)(str->p - text.p);
-  const char *after = str->p + str->n;
-  p->bytes.n = 0;
-  p->before = 0;
-  if (oai_buf_append(&p->bytes, text.p, before) == OAI_BUF_OK &&
-      oai_buf_append(&p->bytes, after, text.n - before - str->n) == OAI_BUF_OK)
-    p->before = before;
+static bool add(oai_pattern *p, const char *from, const char *to) {
+  return oai_buf_append(&p->bytes, from, (size_t)(to - from)) == OAI_BUF_OK;
+}
+
+void oai_pattern_learn(oai_pattern *p, oai_slice text, const oai_scan_str *said,
+                       const oai_scan_str *padding) {
+  const oai_scan_str *first = said, *second = NULL;
+  const char *end = text.p + text.n;
+  if (padding->p) {
+    p->padded_first = padding->p < said->p;
+    first = p->padded_first ? padding : said;
+    second = p->padded_first ? said : padding;
+  }
+  p->bytes.n = p->before = p->between = 0;
+  const char *gap = first->p + first->n;
+  if (!add(p, text.p, first->p) || !add(p, gap, second ? second->p : end) ||
+      (second && !add(p, second->p + second->n, end)))
+    return;
+  p->before = (size_t)(first->p - text.p);
+  if (second) p->between = (size_t)(second->p - gap);
+}
+
+/* Steps over the string whose opening quote is behind at, to its closing one.
+ */
+static const char *pass_string(const char *at, const char *end,
+                               oai_scan_str *str) {
+  oai_scan s;
+  oai_scan_init(&s, at - 1, (size_t)(end - at) + 1, 1);
+  return oai_scan_string(&s, str) ? s.p - 1 : NULL;
 }
 
 bool oai_pattern_match(const oai_pattern *p, oai_slice text,
-                       oai_scan_str *str) {
-  size_t before = p->before, after = p->bytes.n - before;
-  if (!before || text.n < p->bytes.n) return false;
-  if (memcmp(text.p + text.n - after, p->bytes.p + before, after) != 0 ||
-      memcmp(text.p, p->bytes.p, before) != 0)
-    return false;
-  oai_scan s;
-  oai_scan_init(&s, text.p + before - 1, text.n - before + 1, 1);
-  return oai_scan_string(&s, str) && str->p + str->n == text.p + text.n - after;
+                       oai_scan_str *said) {
+  const char *at = text.p, *end = at + text.n, *kept = p->bytes.p;
+  size_t behind = p->bytes.n - p->before - p->between;
+  oai_scan_str second;
+  if (!p->before || text.n < p->bytes.n) return false;
+  if (memcmp(at, kept, p->before) != 0) return false;
+  at = pass_string(at + p->before, end, said);
+  kept += p->before;
+  if (at && p->between) {
+    if ((size_t)(end - at) < p->between || memcmp(at, kept, p->between) != 0)
+      return false;
+    at = pass_string(at + p->between, end, &second);
+    kept += p->between;
+    if (p->padded_first) *said = second;
+  }
+  return at && (size_t)(end - at) == behind && memcmp(at, kept, behind) == 0;
 }

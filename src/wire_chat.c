@@ -159,6 +159,10 @@ static void read_member(oai_chat *c, const oai_scan_str *key) {
     read_usage(c, key, false);
   } else if (oai_scan_str_is(key, "x_groq")) {
     read_usage(c, key, true);
+  } else if (oai_scan_str_is(key, "obfuscation")) {
+    /* random letters that make chunks equally long (API reference,
+     * stream_options.include_obfuscation): nobody's data */
+    oai_chat_string(&c->s, &c->padding);
   } else if (oai_scan_str_is(key, "id")) {
     if (oai_chat_string(&c->s, &str) && !d->id.n)
       oai_chat_ok(c, oai_delta_set(&d->id, &str));
@@ -219,7 +223,7 @@ static void learn(oai_chat *c, oai_slice text, size_t mark) {
   oai_pattern *p = c->r->pattern;
   oai_pattern_forget(p);
   if (c->nsaid != 1 || c->unrepeatable || c->r->delta->nops != mark + 1) return;
-  oai_pattern_learn(p, text, &c->said);
+  oai_pattern_learn(p, text, &c->said, &c->padding);
   p->what = c->said_as;
   p->choice = c->said_choice;
   p->call = c->said_call;

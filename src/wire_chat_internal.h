@@ -18,6 +18,7 @@ typedef struct oai_chat {
   oai_op_kind said_as;
   unsigned said_choice, said_call, nsaid;
   bool unrepeatable;
+  oai_scan_str padding; /* p is NULL without one */
 } oai_chat;
 
 /* Notes the first failure; true when there is none. */

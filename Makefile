@@ -246,6 +246,15 @@ bench: bench-tools ## CPU and memory against bare libcurl (ROUNDS=5 SCENARIOS="S
 	done
 	@ROUNDS='$(ROUNDS)' SCENARIOS='$(SCENARIOS)' CLIENTS='$(CLIENTS)' OUT='$(RESULTS)' $(LUA) bench/own.lua
 
+.PHONY: ratchet ratchet-update ratchet-run
+ratchet: bench-tools ## Instructions a chunk, a request, a turn, memory a stream: not 3 % above what is kept
+	@sh scripts/deps.sh valgrind
+	@$(MAKE) -s LUA=lua5.4 SANITIZE= ratchet-run
+ratchet-update: bench-tools ## Keeps what is measured now
+	@$(MAKE) -s LUA=lua5.4 SANITIZE= ratchet-run UPDATE=update
+ratchet-run: all
+	@$(WITH_PATHS) $(LUA) bench/ratchet.lua $(UPDATE)
+
 .PHONY: bench-peers
 bench-peers: ## The same beside other clients (needs ../shared/bench)
 	@sh bench/run.sh

@@ -18,7 +18,7 @@ oai_buf_status oai_buf_reserve(oai_buf *b, size_t n) {
   if (n <= b->cap - b->n) return OAI_BUF_OK;
   if (n > b->max || b->n > b->max - n) return OAI_BUF_FULL;
   size_t need = b->n + n;
-  size_t cap = b->cap < 32 ? 64 : b->cap * 2;
+  size_t cap = b->cap ? b->cap * 2 : 16;
   if (cap < need) cap = need;
   if (cap > b->max) cap = b->max;
   char *p = realloc(b->p, cap);

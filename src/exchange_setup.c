@@ -12,6 +12,7 @@
 /* A body up to this size goes out with the headers in one write. */
 enum { JOIN_MAX = 64 * 1024 };
 enum { STREAM_BUFFER = 4096 };
+enum { EXPECT_FROM = 512 * 1024 };
 
 /* ---- the body ----------------------------------------------------------- */
 
@@ -81,6 +82,13 @@ static bool add(struct curl_slist **list, const char *line) {
   return longer != NULL;
 }
 
+/* libcurl would ask for "100 Continue" and wait a second for it, where a server
+ * never answers that: from 1 MB on, before 7.86 perhaps sooner. */
+static bool may_expect(const oai_exchange *x) {
+  return x->body_size > EXPECT_FROM ||
+         curl_version_info(CURLVERSION_NOW)->version_num < 0x075600;
+}
+
 static bool set_headers(oai_exchange *x) {
   const oai_endpoint *e = x->endpoint;
   bool ok = true;
@@ -98,8 +106,7 @@ static bool set_headers(oai_exchange *x) {
     ok = ok && add(&x->headers, x->stream      ? "Accept: text/event-stream"
                                 : x->wire->raw ? "Accept: */*"
                                                : "Accept: application/json");
-  /* a server that never answers "100 Continue" would cost a second */
-  ok = ok && add(&x->headers, "Expect:");
+  if (may_expect(x)) ok = ok && add(&x->headers, "Expect:");
   if (ok && e->key.n && !authorized) {
     char *line = malloc(e->key.n + 32);
     if (!line) return false;
@@ -226,7 +233,8 @@ bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
   if (!join_parts(x, r)) return false;
   x->bodyless = x->body_size == 0 &&
                 (strcmp(method, "GET") == 0 || strcmp(method, "DELETE") == 0);
-  bool usual = !x->headers && !x->bodyless && strcmp(method, "POST") == 0;
+  bool usual = !x->headers && !x->bodyless && strcmp(method, "POST") == 0 &&
+               x->body_size <= EXPECT_FROM;
   if (!(usual && take_ready(x, r)) && !set_up(x, r, method)) return false;
   x->usual = usual; /* not before it has all */
   set_own(x, x->transfer.easy);

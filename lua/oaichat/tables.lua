@@ -50,7 +50,16 @@ end
 --- refers to itself does so in the copy, and the encoder names the place.
 function M.copy(value)
   if type(value) ~= "table" then return value end
-  return flat_copy(value) or deep_copy(value, {})
+  local out, inner = {}, nil
+  for k, v in next, value do
+    if type(v) == "table" then
+      local own = not inner and flat_copy(v) -- one flat table inside: a message's meta
+      if not own then return deep_copy(value, {}) end
+      v, inner = own, v
+    end
+    out[k] = v
+  end
+  return setmetatable(out, getmetatable(value))
 end
 
 return M

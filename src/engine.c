@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Connections that are kept for the next request. libcurl's own number follows
+ * the transfers that run: the end of a burst would close what the next needs. */
+enum { KEPT_MAX = 256 };
 /* With a frozen clock and nothing due, somebody may tick: seconds. */
 static const double LOOK_AGAIN = 0.005;
 
@@ -57,6 +60,7 @@ oai_engine *oai_engine_new(void) {
   curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
   curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
   curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+  curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_MAX);
   return e;
 }
 

@@ -240,11 +240,11 @@ build/bench/limit: BENCH_LIBS = $(CURL_LIBS)
 bench-tools: $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
 
 .PHONY: bench
-bench: bench-tools ## CPU and memory against bare libcurl (ROUNDS=5 SCENARIOS="S1c S4" CLIENTS= RESULTS=file)
+bench: bench-tools ## CPU and memory against bare libcurl (ROUNDS=5 SCENARIOS="S1c S4" CLIENTS= RUNS=file)
 	@for lua in lua5.4 luajit; do \
 	  if command -v $$lua >/dev/null; then $(MAKE) -s LUA=$$lua SANITIZE= all || exit 1; fi; \
 	done
-	@ROUNDS='$(ROUNDS)' SCENARIOS='$(SCENARIOS)' CLIENTS='$(CLIENTS)' OUT='$(RESULTS)' $(LUA) bench/own.lua
+	@$(WITH_PATHS) ROUNDS='$(ROUNDS)' SCENARIOS='$(SCENARIOS)' CLIENTS='$(CLIENTS)' RUNS='$(RUNS)' $(LUA) bench/own.lua
 
 .PHONY: ratchet ratchet-update ratchet-run
 ratchet: bench-tools ## Instructions a chunk, a request, a turn, memory a stream: not 3 % above what is kept
@@ -255,9 +255,22 @@ ratchet-update: bench-tools ## Keeps what is measured now
 ratchet-run: all
 	@$(WITH_PATHS) $(LUA) bench/ratchet.lua $(UPDATE)
 
-.PHONY: bench-peers
-bench-peers: ## The same beside other clients (needs ../shared/bench)
+.PHONY: bench-growth bench-tls bench-peers charts
+bench-growth: bench-tools ## Against the number of streams, the size of an event, the length of a conversation; draws docs/growth.svg
+	@$(MAKE) -s LUA=luajit SANITIZE= all
+	@$(MAKE) -s LUA=lua5.4 SANITIZE= all
+	@$(WITH_PATHS) $(LUA) bench/growth.lua $(or $(ROUNDS),5)
+
+bench-tls: bench-tools ## 100 streams over TLS, fresh and kept connections, HTTP/1.1 and HTTP/2 (needs nginx)
+	@$(MAKE) -s LUA=lua5.4 SANITIZE= all
+	@$(WITH_PATHS) $(LUA) bench/tls.lua $(or $(ROUNDS),3)
+
+bench-peers: ## The same as bench beside other clients (needs ../shared/bench)
 	@sh bench/run.sh
+
+charts: all ## The table of RUNS (lines of bench or bench-peers), and docs/performance.svg
+	@$(WITH_PATHS) $(LUA) bench/table.lua $(RUNS) build/bench/results.json
+	@$(WITH_PATHS) $(LUA) bench/chart.lua build/bench/results.json
 
 ##@ Quality
 .PHONY: check

@@ -34,6 +34,9 @@ end
 local MOCK = os.getenv "MOCK" or "build/bench/mock"
 local LIMIT = os.getenv "LIMIT" or "build/bench/limit"
 
+--- Starts a command and times it until its first request.
+M.COLD = os.getenv "COLD" or "build/bench/cold"
+
 --- Starts the mock server.
 --- @param port integer|nil
 --- @return string base its URL, without the parameters
@@ -65,17 +68,17 @@ local NAMES = { luajit = "oaichat, LuaJIT", ["lua5.4"] = "oaichat, Lua 5.4" }
 
 --- The clients that are built: bare libcurl first, then oaichat on each interpreter.
 --- @param script string|nil what oaichat runs, bench/client.lua by default
---- @return { name: string, command: string, bare: boolean|nil }[]
+--- @return { name: string, short: string, env: string, command: string, bare: boolean|nil }[]
 function M.clients(script)
   assert(exists(LIMIT), LIMIT .. " is not there: make bench-tools")
-  local list = { { name = "bare libcurl", command = LIMIT, bare = true } }
+  local list = { { name = "bare libcurl", short = "limit", env = "", command = LIMIT, bare = true } }
   for _, lua in ipairs { "lua5.4", "luajit" } do
     local abi = ABI[lua]
     if exists(("build/%s/oaichat/core.so"):format(abi)) and output_of("command -v " .. lua) ~= "" then
       list[#list + 1] = {
-        name = NAMES[lua],
-        command = ("env LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' %s %s"):format(abi, lua,
-          script or "bench/client.lua"),
+        name = NAMES[lua], short = "oaichat:" .. lua,
+        env = ("env LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='build/%s/?.so;;' "):format(abi),
+        command = lua .. " " .. (script or "bench/client.lua"),
       }
     end
   end
@@ -89,12 +92,12 @@ function M.run(client, settings, beside)
   local words = {}
   for name, value in pairs(settings) do words[#words + 1] = ("BENCH_%s='%s'"):format(name, value) end
   table.sort(words)
-  local command = ("ulimit -n 20000; env %s timeout 120 %s%s"):format(table.concat(words, " "),
-    pinned(beside and 0 or 1), client.command)
+  local command = ("ulimit -n 20000; env %s timeout 120 %s%s%s"):format(table.concat(words, " "),
+    pinned(beside and 0 or 1), client.env, client.command)
   local said = output_of(command)
   local result = json.decode(said:match "[^\n]+" or "")
   if not result or not result.ok then error(("%s failed: %s\n%s"):format(client.name, command, said), 0) end
-  result.cpu = result.user_s + result.sys_s
+  if result.user_s then result.cpu = result.user_s + result.sys_s end
   return result
 end
 

@@ -3,12 +3,12 @@
 -- bench/ratchet.json says. Not libcurl, not libc: what is ours. What is counted hangs on
 -- the compiler and on Lua, so another one of them is only told.
 --
---   lua5.4 bench/ratchet.lua [update]    (MOCK: the mock server's path)
+--   lua5.4 bench/ratchet.lua [update]
 
 local json = require "oaichat.json"
+local lab = require "bench.lab"
 
 local FILE, SLACK = "bench/ratchet.json", 0.03
-local MOCK = os.getenv "MOCK" or "build/bench/mock"
 local interpreter = arg[-1]
 
 local function output_of(command)
@@ -16,20 +16,6 @@ local function output_of(command)
   local text = pipe:read "*a"
   pipe:close()
   return text
-end
-
--- Gives its base URL and a function that ends it. (A pipe that is collected is waited for.)
-local function start_mock()
-  local pipe = assert(io.popen("'" .. MOCK .. "' -p 0 & echo pid $!; wait"))
-  local facts = {}
-  for _ = 1, 2 do
-    local name, number = assert(pipe:read "*l", "the mock server did not start"):match "(%a+) (%d+)"
-    facts[name] = number
-  end
-  return "http://127.0.0.1:" .. facts.port, function()
-    os.execute("kill " .. facts.pid)
-    pipe:close()
-  end
 end
 
 -- The command of bench/client.lua with its settings.
@@ -135,7 +121,7 @@ local function made_with()
 end
 
 local kept, here, figures, worse = read_kept(), made_with(), {}, 0
-local base, stop = start_mock()
+local base, stop = lab.mock()
 local comparable = kept.made_with == here
 for _, case in ipairs(CASES) do
   local was = kept.figures[case.name]

@@ -1,7 +1,8 @@
 #!/bin/sh
-# bench/run.sh [rounds [scenarios [clients]]]: oaichat against bare libcurl that
-# receives and discards (`limit`) and against plain C that walks each chunk's JSON
-# (`walk`), interleaved in one run. Needs the harness in ../shared/bench.
+# bench/run.sh [rounds [scenarios [clients]]], or by ROUNDS, SCENARIOS, CLIENTS, RUNS:
+# oaichat against bare libcurl that receives and discards (`limit`), plain C that walks
+# each chunk's JSON (`walk`), and other clients where they are, interleaved in one run.
+# Needs the harness in ../shared/bench.
 set -eu
 cd "$(dirname "$0")/.."
 harness=$PWD/../shared/bench/run.sh
@@ -11,8 +12,6 @@ if [ ! -f "$harness" ]; then
 fi
 make -s LUA=lua5.4
 make -s LUA=luajit
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
 export BENCH_EXTRA="$PWD/bench/client.sh" BUILD="${BUILD:-$PWD/build/bench}"
-bash "$harness" -r "${1:-5}" -s "${2:-S1c S1 S4 S7}" \
-  -c "${3:-limit walk oaichat:lua5.4 oaichat:luajit}" -o "$out/results.jsonl"
+bash "$harness" -r "${1:-${ROUNDS:-5}}" -s "${2:-${SCENARIOS:-S1 S1c S2 S2c S2p S3 S4 S5 S5b S6 S7}}" \
+  -c "${3:-${CLIENTS:-limit walk oaichat:lua5.4 oaichat:luajit}}" -o "${RUNS:-$BUILD/peers.jsonl}"

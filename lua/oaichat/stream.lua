@@ -13,6 +13,9 @@ local M = {}
 -- PUC 5.1 cannot yield out of a for loop's iterator; LuaJIT and 5.2+ can.
 local FOR_CANNOT_YIELD = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
+-- A task may be parked without a net: what cannot wait says so before.
+local QUICK = task.CAN_TELL
+
 --- @class oaichat.Stream
 local Stream = {}
 Stream.__index = Stream
@@ -70,13 +73,27 @@ local function settle(stream)
   if parked then task.rouse(parked) end -- somebody waits in next, and it was canceled from outside
 end
 
+-- Most pieces come straight from the exchange, which is set in the view `next` alone, and a
+-- task parks on it at once. nil: there is more to be done than to wait.
+local function wait_for_text(stream, exchange)
+  local current = QUICK and task.current()
+  while current and not current._canceled and not stream._waiting and not exchange:done() do
+    stream._waiting = current
+    task.park_on(current, exchange)
+    stream._waiting = false
+    if stream._exchange ~= exchange then return nil end -- it was canceled from outside
+    local text = exchange:text()
+    if text then return text end
+  end
+end
+
 --- The next piece of text of the first choice. Never raises for a runtime failure.
 --- @return string|nil text nil alone: finished
 --- @return string|nil message
 --- @return oaichat.Error|nil err err.partial is the reply so far
 function Stream:next()
-  local exchange = self._exchange -- set in the view `next` alone
-  local text = exchange and exchange:text()
+  local exchange = self._exchange
+  local text = exchange and (exchange:text() or wait_for_text(self, exchange))
   if text then return text end
   if self._view ~= "next" then choose(self, "next") end
   if self._turn then
@@ -95,7 +112,7 @@ end
 --- does. Yields the stream too, so that every Lua can cancel from the loop.
 function Stream:__call()
   local exchange = self._exchange
-  local text = exchange and exchange:text()
+  local text = exchange and (exchange:text() or wait_for_text(self, exchange))
   if text then return text, self end
   if FOR_CANNOT_YIELD and wait.parks() then errors.misuse("in a task of this Lua, use stream:next()") end
   local _, err

@@ -78,22 +78,23 @@ end
 
 -- Everything that can go on now, fairly, until the budget is spent. What had its turn
 -- is false in the queue.
-local function dispatch(scheduler)
+local function dispatch(scheduler, budget)
   local engine, queue, at = scheduler.core, scheduler._queue, 1
   repeat
-    while queue[at] and not engine:spent() do
+    while queue[at] and not (budget and engine:spent()) do
       local task = queue[at]
       queue[at] = false
       at = at + 1
       if not task._done then task_of.resume(task) end
     end
-    local id = not engine:spent() and engine:pop()
+    local id = not (budget and engine:spent()) and engine:pop()
     if id then hand_out(id) end
-  until not id and (not queue[at] or engine:spent())
+  until not id and (not queue[at] or budget and engine:spent())
 end
 
 -- Who had no turn comes first in the next step; the host's loop must come round.
 local function keep_rest(scheduler)
+  if scheduler._queue[1] == nil then return end -- nobody was in it
   local rest = {}
   for _, task in ipairs(scheduler._queue) do
     if task then rest[#rest + 1] = task end
@@ -104,13 +105,13 @@ end
 
 -- An error that passes through (memory, an interrupt, a callback's) ends the step, and
 -- nobody's turn is lost but that of who raised it.
-function Scheduler:_dispatch()
+function Scheduler:_dispatch(budget)
   if self._poke then
     self._poke:close()
     self._poke = nil
   end
   self._dispatching = true
-  local ok, why = pcall(dispatch, self)
+  local ok, why = pcall(dispatch, self, budget)
   self._dispatching = false
   keep_rest(self)
   if not ok then return why end
@@ -124,7 +125,7 @@ function Scheduler:step(budget)
   wait.pump() -- before the budget: what it raises must not leave one set
   engine:budget(budget)
   engine:step(budget and budget / 2)
-  local raised = not self._dispatching and self:_dispatch()
+  local raised = not self._dispatching and self:_dispatch(budget)
   engine:budget()
   if raised then error(raised, 0) end
 end

@@ -65,30 +65,30 @@ local function traceback(thread, why)
   return debug.traceback(thread, why)
 end
 
+-- What its coroutine gave: most often PARK, which takes no table.
+local function advanced(task, ok, ...)
+  local first = ...
+  if first == PARK then return false end
+  if coroutine.status(task.thread) == "dead" then
+    if ok then finish(task, true, pack(...)) else finish(task, false, traceback(task.thread, first)) end
+    return true
+  end
+  if first == QUIT then
+    finish(task, true, pack(errors.fail { kind = "canceled", code = "canceled" }))
+    return true
+  end
+  if task._ring then return false, ... end
+  finish(task, false, "a task must not yield by itself; use chat.sleep or wait for something")
+  return true
+end
+
 --- Runs the task until it waits; where a host's threads run the tasks, what else
 --- it yielded is for the host.
 --- @return boolean ended
 function M.advance(task, ...)
   if task._done then return true end
-  local thread = task.thread
   task._parked = nil
-  local out = pack(coroutine.resume(thread, ...))
-  if coroutine.status(thread) == "dead" then
-    if out[1] then
-      finish(task, true, pack(unpack(out, 2, out.n)))
-    else
-      finish(task, false, traceback(thread, out[2]))
-    end
-    return true
-  end
-  if out[2] == PARK then return false end
-  if out[2] == QUIT then
-    finish(task, true, pack(errors.fail { kind = "canceled", code = "canceled" }))
-    return true
-  end
-  if task._ring then return false, unpack(out, 2, out.n) end
-  finish(task, false, "a task must not yield by itself; use chat.sleep or wait for something")
-  return true
+  return advanced(task, coroutine.resume(task.thread, ...))
 end
 
 --- Gives the task its turn.
@@ -109,6 +109,9 @@ function M.check(task)
   return true
 end
 
+--- Whether a failed wait can be told before anything is noted of it: not in PUC 5.1 and 5.2.
+M.CAN_TELL = coroutine.isyieldable ~= nil
+
 -- Said before anything is noted: what a failed yield would leave is a waiter for ever.
 -- (PUC 5.1 and 5.2 cannot tell.)
 local function must_yield()
@@ -116,13 +119,17 @@ local function must_yield()
   if can and not can() then error("attempt to yield across a C-call boundary: a task cannot wait in here", 0) end
 end
 
---- Waits until somebody wakes the task.
-function M.park(task, parked)
-  must_yield()
+local function park(task, parked)
   task._parked = parked
   coroutine.yield(PARK)
   task._parked = nil
   if task._canceled then task._told = true end
+end
+
+--- Waits until somebody wakes the task.
+function M.park(task, parked)
+  must_yield()
+  park(task, parked)
 end
 
 --- Wakes whoever waits for an id, although the engine will not name it any more.
@@ -137,11 +144,11 @@ end
 function M.park_on(task, object)
   must_yield()
   if object.relist then object:relist() end
-  local id = object:id()
+  local id, scheduler = object:id(), task.scheduler
   waiters[id] = task
-  task.scheduler._waiting = task.scheduler._waiting + 1
-  M.park(task, object)
-  task.scheduler._waiting = task.scheduler._waiting - 1
+  scheduler._waiting = scheduler._waiting + 1
+  park(task, object)
+  scheduler._waiting = scheduler._waiting - 1
   if waiters[id] == task then waiters[id] = nil end
 end
 

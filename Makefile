@@ -268,9 +268,11 @@ bench-tls: bench-tools ## 100 streams over TLS, fresh and kept connections, HTTP
 bench-peers: ## The same as bench beside other clients (needs ../shared/bench)
 	@sh bench/run.sh
 
-charts: all ## The table of RUNS (lines of bench or bench-peers), and docs/performance.svg
+charts: all ## The table of RUNS (lines of bench or bench-peers), docs/performance.svg and the short one
 	@$(WITH_PATHS) $(LUA) bench/table.lua $(RUNS) build/bench/results.json
 	@$(WITH_PATHS) $(LUA) bench/chart.lua build/bench/results.json
+	@$(WITH_PATHS) $(LUA) bench/chart.lua build/bench/results.json docs/performance-short.svg \
+	  "one stream, 50 chunks a write" "requests in a row" "a turn of a long conversation"
 
 ##@ Quality
 .PHONY: check

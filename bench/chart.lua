@@ -1,6 +1,6 @@
 --- bench/chart: draws docs/performance.svg, each client against bare libcurl, from a file of results.
 --
---   lua5.4 bench/chart.lua RESULTS.json [docs/performance.svg]
+--   lua5.4 bench/chart.lua RESULTS.json [docs/performance.svg [scenario ...]]
 --
 -- RESULTS.json is a list of medians, all of one run:
 --
@@ -85,10 +85,22 @@ local function describe(groups)
 end
 
 if not arg[1] then
-  io.stderr:write "usage: lua5.4 bench/chart.lua RESULTS.json [OUT.svg]\n"
+  io.stderr:write "usage: lua5.4 bench/chart.lua RESULTS.json [OUT.svg [scenario ...]]\n"
   os.exit(2)
 end
-local groups = prepare(by_scenario(read_results(arg[1])))
+-- Those that are named, or all.
+local function chosen(groups)
+  if not arg[3] then return groups end
+  local list = {}
+  for i = 3, #arg do
+    for _, group in ipairs(groups) do
+      if group.name == arg[i] then list[#list + 1] = group end
+    end
+  end
+  return list
+end
+
+local groups = prepare(chosen(by_scenario(read_results(arg[1]))))
 assert(groups[1], "nothing to draw")
 local out = assert(io.open(arg[2] or "docs/performance.svg", "wb"))
 out:write(svg.bars { title = TITLE, note = NOTE, desc = describe(groups), groups = groups })

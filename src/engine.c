@@ -7,7 +7,8 @@
 #include <string.h>
 
 /* Connections that are kept for the next request. libcurl's own number follows
- * the transfers that run: the end of a burst would close what the next needs. */
+ * the transfers that run: the end of a burst would close what the next needs.
+ */
 enum { KEPT_MAX = 256 };
 /* With a frozen clock and nothing due, somebody may tick: seconds. */
 static const double LOOK_AGAIN = 0.005;

@@ -40,7 +40,7 @@ local LUA_LEVELS = {
   mcp = 7, ["mcp/caller"] = 6, ["mcp/link"] = 5, ["mcp/greet"] = 4, ["mcp/http"] = 4, ["mcp/stdio"] = 3,
   ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/rpc"] = 2,
   lru = 0, luasql = 1, prices = 1, ledger = 3, budget = 3, ["budget/spent"] = 0,
-  cache = 3, ["cache/common"] = 2, ["cache/memory"] = 2.5, ["cache/sqlite"] = 2.5,
+  webhooks = 2, cache = 3, ["cache/common"] = 2, ["cache/memory"] = 2.5, ["cache/sqlite"] = 2.5,
   testing = 7, ["testing/http"] = 6, ["testing/bodies"] = 6, ["testing/clock"] = 6, ["testing/answer"] = 6,
   ["testing/redact"] = 6, ["testing/cassette"] = 6, ["testing/compare"] = 6, ["testing/response"] = 6.1,
   ["testing/steps"] = 6.1, ["testing/server"] = 6.2, ["testing/chaos"] = 6.3, ["testing/provider"] = 6.3,

@@ -172,6 +172,29 @@ static int core_sha256(lua_State *L) {
   return 1;
 }
 
+/* hmac_sha256(key, bytes) -> 32 bytes (RFC 2104) */
+static int core_hmac_sha256(lua_State *L) {
+  size_t key_n, n;
+  const char *key = luaL_checklstring(L, 1, &key_n);
+  const char *p = luaL_checklstring(L, 2, &n);
+  unsigned char sum[OAI_SHA256_SIZE];
+  oai_hmac_sha256(sum, key, key_n, p, n);
+  lua_pushlstring(L, (const char *)sum, sizeof sum);
+  return 1;
+}
+
+/* same(a, b) -> boolean: in a time that says nothing of where they differ */
+static int core_same(lua_State *L) {
+  size_t an, bn;
+  const char *a = luaL_checklstring(L, 1, &an);
+  const char *b = luaL_checklstring(L, 2, &bn);
+  unsigned char differ = an != bn;
+  for (size_t i = 0; i < an && i < bn; i++)
+    differ |= (unsigned char)(a[i] ^ b[i]);
+  lua_pushboolean(L, !differ);
+  return 1;
+}
+
 /* utf8_repair(bytes) -> text: what is not UTF-8 becomes U+FFFD */
 static int core_utf8_repair(lua_State *L) {
   size_t n;
@@ -206,6 +229,8 @@ static int core_random(lua_State *L) {
 static const luaL_Reg functions[] = {{"base64", core_base64},
                                      {"unbase64", core_unbase64},
                                      {"sha256", core_sha256},
+                                     {"hmac_sha256", core_hmac_sha256},
+                                     {"same", core_same},
                                      {"utf8_repair", core_utf8_repair},
                                      {"random", core_random},
                                      {"live", core_live},

@@ -120,11 +120,11 @@ end
 M.json = require "oaichat.json"
 
 -- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp, chat.history,
--- chat.transcript, chat.config, chat.cache, chat.prices.
+-- chat.transcript, chat.config, chat.cache, chat.prices, chat.webhooks.
 local LATER = {
   schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp", history = "oaichat.history",
   transcript = "oaichat.transcript", config = "oaichat.config",
-  cache = "oaichat.cache", prices = "oaichat.prices",
+  cache = "oaichat.cache", prices = "oaichat.prices", webhooks = "oaichat.webhooks",
 }
 
 return setmetatable(M, {

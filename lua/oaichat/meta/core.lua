@@ -64,6 +64,16 @@ function core.unbase64(text) end
 --- @return string
 function core.sha256(bytes) end
 
+--- RFC 2104.
+--- @param key string
+--- @param bytes string
+--- @return string sum 32 bytes
+function core.hmac_sha256(key, bytes) end
+
+--- Compares two strings in a time that says nothing of where they differ.
+--- @return boolean
+function core.same(a, b) end
+
 --- How many requests and tokens may go out in `per` seconds; burst: the part of a
 --- bucket that may go at once.
 ---@param rule { requests?: number, tokens?: number, per?: number, window?: boolean, burst?: number }

@@ -5,12 +5,15 @@ local json = require "oaichat.json"
 
 local M = {}
 
-local function output_of(command)
+--- What a command says.
+function M.output_of(command)
   local pipe = assert(io.popen(command))
   local text = pipe:read "*a"
   pipe:close()
   return text
 end
+
+local output_of = M.output_of
 
 local function exists(path)
   local file = io.open(path, "rb")

@@ -8,15 +8,10 @@
 local json = require "oaichat.json"
 local lab = require "bench.lab"
 
+local output_of = lab.output_of
+
 local FILE, SLACK = "bench/ratchet.json", 0.03
 local interpreter = arg[-1]
-
-local function output_of(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
 
 -- The command of bench/client.lua with its settings.
 local function client(base, case, count, before)

@@ -6,10 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Connections that are kept for the next request. libcurl's own number follows
- * the transfers that run: the end of a burst would close what the next needs.
- */
-enum { KEPT_MAX = 256 };
+enum { KEPT_MIN = 4, KEPT_MAX = 256 }; /* connections for the next request */
 /* With a frozen clock and nothing due, somebody may tick: seconds. */
 static const double LOOK_AGAIN = 0.005;
 
@@ -61,7 +58,6 @@ oai_engine *oai_engine_new(void) {
   curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
   curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
   curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-  curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_MAX);
   return e;
 }
 
@@ -131,6 +127,16 @@ void oai_engine_easy_done(oai_engine *e, CURL *easy) {
   e->spare[e->nspare++] = easy;
 }
 
+/* libcurl keeps four connections for each transfer that runs: the end of a
+ * burst would close what the next one needs. It keeps as many as ever ran at
+ * once. */
+static void note_burst(oai_engine *e) {
+  if (e->transfers <= e->most || e->most == KEPT_MAX) return;
+  e->most = e->transfers;
+  if (e->most > KEPT_MIN)
+    curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, (long)e->most);
+}
+
 void oai_engine_add(oai_engine *e, oai_transfer *t) {
   curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t);
   t->added = t->starting = true;
@@ -138,6 +144,7 @@ void oai_engine_add(oai_engine *e, oai_transfer *t) {
   *e->last_starting = t;
   e->last_starting = &t->next;
   e->transfers++;
+  note_burst(e);
   if (!e->stepping) oai_pollset_alarm(e->set, next_due(e));
 }
 

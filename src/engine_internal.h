@@ -22,6 +22,7 @@ struct oai_engine {
   double stop_at, step_stop;
   bool handed_out;
   size_t transfers;
+  size_t most; /* transfers at once, ever */
   int draining;
   oai_watch **watches; /* by descriptor */
   size_t nwatches;

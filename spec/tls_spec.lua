@@ -104,6 +104,17 @@ describe("TLS:", function()
     assert.equal("HTTP/1.1", server.requests[1].headers["x-protocol"])
   end)
 
+  it("takes no kept connection that speaks another HTTP than was asked for", function()
+    serve()
+    assert.truthy(connect("h2"):send "hello")
+    assert.truthy(connect("h2", { http2 = true }):send "hello")
+    assert.truthy(connect("h2", { http2 = true }):stream("hello"):result())
+    assert.truthy(connect("h2"):send "hello")
+    local spoken = {}
+    for i, request in ipairs(server.requests) do spoken[i] = request.headers["x-protocol"] end
+    assert.same({ "HTTP/1.1", "HTTP/2.0", "HTTP/2.0", "HTTP/1.1" }, spoken)
+  end)
+
   local REFUSED = {
     { "expired", "an expired certificate", {} },
     { "wrong", "a certificate for another host", {} },

@@ -137,6 +137,10 @@ static void set_route(const oai_endpoint *e, CURL *h) {
   if (e->unix_socket)
     curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, e->unix_socket);
   if (e->resolve) curl_easy_setopt(h, CURLOPT_RESOLVE, e->resolve);
+  /* HTTP/2 wants TLS 1.2 (RFC 9113 9.2). That also keeps libcurl from taking a
+   * kept connection that speaks HTTP/1.1: only what asked for the same may. */
+  if (e->http2)
+    curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   curl_easy_setopt(
       h, CURLOPT_HTTP_VERSION,
       (long)(e->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));

@@ -381,21 +381,36 @@ end)
 
 describe("a SYN that is never answered", function()
   -- A listener whose queue is full drops what comes, as a firewall does.
-  local function black_hole()
+  -- With an answer it first takes one connection and says that.
+  local function black_hole(answer)
     local ok, socket = pcall(require, "socket")
     if not ok then return nil end
     local hole = { socket.tcp() }
     assert(hole[1]:bind("127.0.0.1", 0))
     assert(hole[1]:listen(0))
     local _, port = hole[1]:getsockname()
-    for i = 2, 4 do
-      hole[i] = socket.tcp()
-      hole[i]:settimeout(0)
-      hole[i]:connect("127.0.0.1", port)
+    local function fill()
+      for i = 2, 4 do
+        hole[i] = socket.tcp()
+        hole[i]:settimeout(0)
+        hole[i]:connect("127.0.0.1", port)
+      end
     end
+    local function serve_one()
+      hole[1]:settimeout(0)
+      local peer = hole[1]:accept()
+      if not peer then return false end
+      peer:settimeout(1)
+      repeat local line = peer:receive "*l" until line == "" or not line
+      fill()
+      peer:send(answer)
+      peer:close()
+      return true
+    end
+    if not answer then fill() end
     return tonumber(port), function()
       for _, one in ipairs(hole) do one:close() end
-    end
+    end, serve_one
   end
 
   it("row 3: is timeout, connect, when timeouts.connect is over", function()
@@ -417,6 +432,27 @@ describe("a SYN that is never answered", function()
       assert.equal("hello", err.input[1].content)
       assert.same({}, session:messages())
     end
+    close()
+  end)
+
+  it("row 3: is told as soon by a session that was answered before", function()
+    local answer = play.http(200, play.completion('{"role":"assistant","content":"hi"}'))
+    local port, close, serve_one = black_hole(answer)
+    if not port then return pending "LuaSocket is not here" end
+    local session = assert(chat.new {
+      base_url = ("http://127.0.0.1:%d/v1"):format(port), api_key = false, retry = { max = 0 },
+      timeouts = { connect = 0.5, attempt = 5 },
+    })
+    local first = chat.spawn(function() return session:send "hello" end)
+    repeat
+      chat.step()
+      chat.wait(0.01)
+    until serve_one()
+    assert.equal("hi", assert(first:wait()).text)
+    local start = core.now()
+    local _, _, err = session:send "hello"
+    assert.equal("connect", err.phase)
+    assert.is_true(core.now() - start < 1)
     close()
   end)
 end)

@@ -77,6 +77,16 @@ describe("messages", function()
     assert.equal(new, new.self)
   end)
 
+  it("are copied as pairs gives them: a proxy is what it stands for", function()
+    if _VERSION == "Lua 5.1" then return end -- no __pairs
+    local function proxy(t)
+      return setmetatable({}, { __index = t, __pairs = function() return next, t, nil end })
+    end
+    assert.equal("hi", rawget(message.copy(proxy { role = "user", content = "hi" }), "content"))
+    local copy = message.copy { proxy { type = "text", text = "part" }, { 1 } }
+    assert.equal("part", rawget(copy[1], "text"))
+  end)
+
   it("know the calls that no result answers", function()
     local asked = { role = "assistant", tool_calls = { call "a", call "b" } }
     local function result(id) return { role = "tool", tool_call_id = id, content = "x" } end

@@ -23,6 +23,34 @@ describe("a task", function()
     leaks.check()
   end)
 
+  it("gives back what has an __eq of its own", function()
+    local mt = { __eq = function() error "nobody compares it" end }
+    local value = setmetatable({}, mt)
+    local task = chat.spawn(function() return value end)
+    assert.is_true(rawequal(value, task:wait()))
+    task = chat.spawn(function() error(value, 0) end)
+    assert.equal("task_error", select(3, task:wait()).code)
+  end)
+
+  it("reads on after a wait in a place where nobody can wait", function()
+    if not coroutine.isyieldable then return end -- PUC 5.1 and 5.2 cannot tell
+    local held
+    local server = assert(testing.server(function(_, response)
+      held = response
+      response:event(testing.chunk "a")
+    end))
+    local stream = play.session(server):stream "hello"
+    local reply = chat.spawn(function()
+      assert.equal("a", stream:next())
+      assert.is_false(pcall(table.sort, { 1, 2 }, function() return stream:next() ~= nil end))
+      held:event(testing.chunk("b", { finish_reason = "stop" })):done():finish()
+      assert.equal("b", stream:next())
+      return stream:result()
+    end):wait()
+    assert.equal("ab", reply.text)
+    server:close()
+  end)
+
   it("begins at the next step, with its arguments, and gives all its values to wait, nils too", function()
     local begun = false
     local task = chat.spawn(function(...)

@@ -78,6 +78,30 @@ describe("the chat wire", function()
     both()
   end)
 
+  it("is right again when an interrupt came while a history grew", function()
+    if rawget(_G, "jit") then return end -- compiled code calls no hooks
+    local history = {}
+    for i = 1, 12 do history[i] = { role = "user", content = ("text %d "):format(i):rep(i * 30) } end
+    local want = render(history)
+    for at = 3, 900, 7 do
+      local list = {}
+      for i = 1, 6 do list[i] = history[i] end
+      wire.render({ messages = list, added = {}, origin = HOME }, { model = "m" })
+      for i = 7, 12 do list[i] = history[i] end
+      pcall(function()
+        debug.sethook(function()
+          debug.sethook()
+          error "interrupted"
+        end, "", at)
+        wire.render({ messages = list, added = {}, origin = HOME }, { model = "m" })
+        debug.sethook()
+      end)
+      debug.sethook()
+      local parts = assert(wire.render({ messages = list, added = {}, origin = HOME }, { model = "m" }))
+      assert.equal(want, table.concat(parts), at)
+    end
+  end)
+
   it("names the place of a message behind a growing history", function()
     local _, _, err = wire.render({
       messages = { HELLO, HELLO }, added = { { role = "user", content = print } }, origin = HOME,

@@ -23,7 +23,9 @@ static void free_buffers(oai_json_encoder *e) {
 }
 
 static int json_encoder_close(lua_State *L) {
-  free_buffers(lua_touserdata(L, 1));
+  oai_json_encoder *e = lua_touserdata(L, 1);
+  free_buffers(e);
+  e->busy = true; /* a finalizer that comes later must not take it */
   return 0;
 }
 

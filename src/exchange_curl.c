@@ -157,7 +157,8 @@ void oai_exchange_unpause(oai_exchange *x) {
 bool oai_exchange_connected(oai_exchange *x) {
   curl_off_t us = 0;
   if (x->connected_at >= 0) return true;
-  if (!x->transfer.easy) return false;
+  /* a handle that was used before has its old times until it starts */
+  if (!x->transfer.easy || x->transfer.starting) return false;
   curl_easy_getinfo(x->transfer.easy, CURLINFO_PRETRANSFER_TIME_T, &us);
   if (us > 0)
     x->connected_at =

@@ -33,6 +33,11 @@ end
 
 local loaded = package.loaded
 
+local function look()
+  local cjson = loaded.cjson or loaded["cjson.safe"]
+  if cjson ~= adopted then adopt(cjson) end
+end
+
 --- JSON's null: lua-cjson's `cjson.null`. Not false in a condition.
 ---@type lightuserdata
 M.null = core.json_null
@@ -57,6 +62,7 @@ end
 ---@param t table|nil the table itself, not a copy; nil makes a new one
 ---@return table t
 function M.array(t)
+  look()
   return mark(t, M.array_mt)
 end
 
@@ -72,6 +78,7 @@ end
 ---@param value any
 ---@return boolean
 function M.is_array(value)
+  look()
   return core.json_is_array(value)
 end
 
@@ -85,7 +92,7 @@ end
 ---@return table|nil err kind "protocol", code "decode"; too deep: kind
 ---  "too_large", code "too_deep"; err.position is the byte, from 1
 function M.decode(text)
-  if loaded.cjson ~= adopted then adopt(loaded.cjson) end
+  look()
   local value, message, position, code = core.json_decode(text)
   if value ~= nil then return value end
   local err = errors.new {
@@ -115,7 +122,7 @@ end
 ---@param in_pieces boolean|nil
 ---@return string|string[]|nil text, string|nil message, table|nil err
 function M.encode_parts(value, in_pieces)
-  if loaded.cjson ~= adopted then adopt(loaded.cjson) end
+  look()
   local text, message, path = core.json_encode(value, nil, in_pieces ~= false)
   if text then return text end
   local err = errors.new {

@@ -78,8 +78,9 @@ end
 local function wait_for_text(stream, exchange)
   local current = QUICK and task.current()
   while current and not current._canceled and not stream._waiting and not exchange:done() do
+    task.must_yield() -- before anything is noted
     stream._waiting = current
-    task.park_on(current, exchange)
+    task.park_here(current, exchange)
     stream._waiting = false
     if stream._exchange ~= exchange then return nil end -- it was canceled from outside
     local text = exchange:text()
@@ -97,6 +98,7 @@ function Stream:next()
   if text then return text end
   if self._view ~= "next" then choose(self, "next") end
   if self._turn then
+    self._exchange = nil -- another request may come
     text = await(self, "text")
     if text then
       if self._turn then hasten(self) end

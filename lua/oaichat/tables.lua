@@ -26,7 +26,7 @@ end
 -- Of a table that holds none; nil of others. It needs no list of what was seen.
 local function flat_copy(value)
   local out = {}
-  for k, v in next, value do
+  for k, v in pairs(value) do
     if type(v) == "table" then return nil end
     out[k] = v
   end
@@ -36,7 +36,7 @@ end
 local function deep_copy(value, seen)
   local out = setmetatable({}, getmetatable(value))
   seen[value] = out
-  for k, v in next, value do
+  for k, v in pairs(value) do
     if type(v) == "table" then
       if not seen[v] then seen[v] = flat_copy(v) or deep_copy(v, seen) end
       v = seen[v]
@@ -51,7 +51,7 @@ end
 function M.copy(value)
   if type(value) ~= "table" then return value end
   local out, inner = {}, nil
-  for k, v in next, value do
+  for k, v in pairs(value) do
     if type(v) == "table" then
       local own = not inner and flat_copy(v) -- one flat table inside: a message's meta
       if not own then return deep_copy(value, {}) end

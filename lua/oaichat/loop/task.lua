@@ -68,12 +68,12 @@ end
 -- What its coroutine gave: most often PARK, which takes no table.
 local function advanced(task, ok, ...)
   local first = ...
-  if first == PARK then return false end
+  if rawequal(first, PARK) then return false end -- never a value's own __eq
   if coroutine.status(task.thread) == "dead" then
     if ok then finish(task, true, pack(...)) else finish(task, false, traceback(task.thread, first)) end
     return true
   end
-  if first == QUIT then
+  if rawequal(first, QUIT) then
     finish(task, true, pack(errors.fail { kind = "canceled", code = "canceled" }))
     return true
   end
@@ -119,6 +119,8 @@ local function must_yield()
   if can and not can() then error("attempt to yield across a C-call boundary: a task cannot wait in here", 0) end
 end
 
+M.must_yield = must_yield
+
 local function park(task, parked)
   task._parked = parked
   coroutine.yield(PARK)
@@ -143,6 +145,11 @@ end
 --- again, behind the others.
 function M.park_on(task, object)
   must_yield()
+  M.park_here(task, object)
+end
+
+--- The same where must_yield was asked before.
+function M.park_here(task, object)
   if object.relist then object:relist() end
   local id, scheduler = object:id(), task.scheduler
   waiters[id] = task

@@ -173,7 +173,7 @@ end
 -- What is before the messages; the last one is kept.
 local head = { model = nil, text = nil }
 local function encode_head(model)
-  if head.model ~= model then
+  if not head.text or head.model ~= model then
     local text, why, err = json.encode(model)
     if not text then return nil, why, err end
     head.model, head.text = model, '{"model":' .. text .. ',"messages":['
@@ -210,11 +210,12 @@ local function rope_of(messages, origin)
   if not rope then
     rope = ropes.new()
     rope.taken = 0
-    by_origin[origin] = rope
   end
+  if rope.taken == #messages and not rope.split then return rope end
+  by_origin[origin] = nil -- an error that passes through must not leave it half grown
   for i = rope.taken + 1, #messages do
     if rope.split or is_split(messages[i]) then
-      rope.split = true
+      by_origin[origin] = { split = true, taken = 0, n = 0 }
       return false
     end
     local text, why, err = encode_message(messages[i], origin, i)
@@ -223,6 +224,7 @@ local function rope_of(messages, origin)
     push(rope, text)
     rope.taken = i
   end
+  by_origin[origin] = rope
   return rope
 end
 

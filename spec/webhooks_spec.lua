@@ -50,7 +50,8 @@ describe("a webhook", function()
     assert.equal("bad_signature", code_of(BODY, headers { ["webhook-id"] = "msg_other" }))
     assert.equal("bad_signature", code_of(BODY, headers { ["webhook-timestamp"] = tostring(AT + 1) }))
     assert.equal("bad_signature", code_of(BODY, headers(), nil, "whsec_" .. core.base64 "another secret"))
-    for _, text in ipairs { "v1,", "v1", "v2" .. SIGNATURE:sub(3), SIGNATURE:sub(4), SIGNATURE:sub(1, -5), "v1,%%%%", "," } do
+    local version, sum = SIGNATURE:match "(v1),(.*)"
+    for _, text in ipairs { "v1,", "v1", "v2," .. sum, sum, version .. "," .. sum:sub(1, -5), "v1,%%%%", "," } do
       assert.equal("bad_signature", code_of(BODY, headers { ["webhook-signature"] = text }), text)
     end
     assert.equal("authentication", select(2, code_of(BODY .. " ", headers())))

@@ -236,14 +236,16 @@ build/bench/%: bench/%.c $(wildcard bench/*.h)
 
 build/bench/limit: BENCH_LIBS = $(CURL_LIBS)
 
-.PHONY: bench-tools
-bench-tools: $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
-
-.PHONY: bench
-bench: bench-tools ## CPU and memory against bare libcurl (ROUNDS=5 SCENARIOS="S1c S4" CLIENTS= RUNS=file)
+.PHONY: bench-tools bench-builds
+bench-builds:
 	@for lua in lua5.4 luajit; do \
 	  if command -v $$lua >/dev/null; then $(MAKE) -s LUA=$$lua SANITIZE= all || exit 1; fi; \
 	done
+
+bench-tools: $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
+
+.PHONY: bench
+bench: bench-tools bench-builds ## CPU and memory against bare libcurl (ROUNDS=5 SCENARIOS="S1c S4" CLIENTS= RUNS=file)
 	@$(WITH_PATHS) ROUNDS='$(ROUNDS)' SCENARIOS='$(SCENARIOS)' CLIENTS='$(CLIENTS)' RUNS='$(RUNS)' $(LUA) bench/own.lua
 
 .PHONY: ratchet ratchet-update ratchet-run
@@ -256,13 +258,10 @@ ratchet-run: all
 	@$(WITH_PATHS) $(LUA) bench/ratchet.lua $(UPDATE)
 
 .PHONY: bench-growth bench-tls bench-peers charts
-bench-growth: bench-tools ## Against the number of streams, the size of an event, the length of a conversation; draws docs/growth.svg
-	@$(MAKE) -s LUA=luajit SANITIZE= all
-	@$(MAKE) -s LUA=lua5.4 SANITIZE= all
+bench-growth: bench-tools bench-builds ## Against the number of streams, the size of an event, the length of a conversation; draws docs/growth.svg
 	@$(WITH_PATHS) $(LUA) bench/growth.lua $(or $(ROUNDS),5)
 
-bench-tls: bench-tools ## 100 streams over TLS, fresh and kept connections, HTTP/1.1 and HTTP/2 (needs nginx)
-	@$(MAKE) -s LUA=lua5.4 SANITIZE= all
+bench-tls: bench-tools bench-builds ## 100 streams over TLS, fresh and kept connections, HTTP/1.1 and HTTP/2 (needs nginx)
 	@$(WITH_PATHS) $(LUA) bench/tls.lua $(or $(ROUNDS),3)
 
 bench-peers: ## The same as bench beside other clients (needs ../shared/bench)

@@ -125,6 +125,16 @@ describe("a session with", function()
       end
     end)
 
+    it("counts a cached answer for its session, also where the history gave the id", function()
+      local ledger, cache = chat.ledger { prices = PRICES }, chat.cache.memory {}
+      local opts = { ledger = ledger, cache = cache, history = chat.history.memory {} }
+      assert(open({ first = { json("yes", USAGE) } }, opts):send "one")
+      local second = routes.session(server, opts)
+      assert(second:send "one")
+      assert.equal(second.id, ledger:rows()[2].session)
+      assert.equal(1, second:usage().hits)
+    end)
+
     it("counts a cached answer, a canceled and a cut stream as what they are", function()
       local ledger, cache = chat.ledger { prices = PRICES }, chat.cache.memory {}
       local opts = { ledger = ledger, cache = cache, fallbacks = {}, retry = { max = 0 } }
@@ -138,7 +148,6 @@ describe("a session with", function()
       local rows = ledger:rows()
       assert.equal(4, #rows)
       assert.is_true(rows[2].cached_reply)
-      assert.equal(rows[1].session and "string", type(rows[2].session))
       assert.equal(0, rows[2].cost)
       assert.equal("canceled", rows[3].kind)
       assert.is_nil(rows[3].cost)

@@ -143,6 +143,15 @@ describe("the chat wire", function()
     assert.equal(why, err.message)
   end)
 
+  it("says that a model is missing, also in the first request", function()
+    package.loaded["oaichat.wire.chat"] = nil
+    local fresh = require "oaichat.wire.chat"
+    package.loaded["oaichat.wire.chat"] = wire
+    local parts, why, err = fresh.render({ messages = { HELLO }, origin = HOME }, {})
+    assert.is_nil(parts)
+    assert.equal(why, err.message)
+  end)
+
   it("keeps three names to itself", function()
     for _, name in ipairs { "messages", "model", "stream" } do assert.is_true(wire.reserved(name)) end
     assert.is_false(wire.reserved "temperature")

@@ -1,10 +1,10 @@
 /* core_json_encode: Lua values -> JSON text with sorted keys. Knows Lua.
  *
  * It does not recurse: open tables wait on the Lua stack, what is known of them
- * in the encoder.
- * From the first key that is read to the last no Lua code runs: no metamethod,
- * and no finaliser either, because nothing called in between steps the
- * collector. So tables stay as they were seen, and their keys where they are.
+ * in the encoder. From the first key that is read to the last no Lua code runs:
+ * no metamethod, and no finaliser either, because nothing called in between
+ * steps the collector. So tables stay as they were seen, and their keys where
+ * they are.
  */
 #include "core_json_encoder.h"
 #include "scan.h"

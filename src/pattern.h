@@ -10,9 +10,8 @@
 #include "scan.h"
 
 typedef struct oai_pattern {
-  oai_buf bytes; /* what stands around the strings, their quotes included */
-  size_t
-      before; /* how many of them stand before the first; 0: nothing learnt */
+  oai_buf bytes;     /* what stands around the strings, their quotes included */
+  size_t before;     /* bytes before the first string; 0: nothing learnt */
   size_t between;    /* and before the second; 0: there is none */
   bool padded_first; /* of two strings the first means nothing */
   int what;          /* the learner's own marks: what the string is */

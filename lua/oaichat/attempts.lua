@@ -139,15 +139,6 @@ function Call:begin()
   return true
 end
 
---- The two in one.
---- @return table|nil call, string|nil message, oaichat.Error|nil err
-function M.start(session, parts, options)
-  local call = M.new(session, parts, options)
-  local ok, why, err = call:begin()
-  if not ok then return nil, why, err end
-  return call
-end
-
 --- The next piece of the first choice's text; nil at the end. Waits.
 --- @return string|nil
 function Call:text()

@@ -178,7 +178,7 @@ local function check_whole(call)
   call.judged = true
   local answer, _, err = call.inner:result()
   call.answer, call.err = answer, err
-  if not answer then return nil end
+  if not answer then return end
   for _, choice in ipairs(answer.choices) do
     local info = { so_far = "", final = true, streaming = false, choice = choice.index, reply = answer }
     local text, why = judge(call.gate, call.turn, choice.text, info)
@@ -187,7 +187,6 @@ local function check_whole(call)
       call.replaced, call.shown["text" .. choice.index] = true, text
     end
   end
-  return nil
 end
 
 --- Checks what is held, or tries again what failed. May wait.

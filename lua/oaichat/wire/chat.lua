@@ -4,6 +4,7 @@
 -- its list; so a turn costs what it adds.
 
 local json = require "oaichat.json"
+local tables = require "oaichat.tables"
 local ropes = require "oaichat.wire.rope"
 
 local M = { name = "chat", path = "/chat/completions" }
@@ -190,7 +191,7 @@ end
 
 -- ---- a history that only grows -------------------------------------------------------
 
--- list -> { origin -> { rope, taken } }
+-- list -> { origin -> rope of `taken` messages; false: they do not stand alone }
 local grown = setmetatable({}, { __mode = "k" })
 
 local function push(rope, text)
@@ -207,15 +208,16 @@ local function rope_of(messages, origin)
     grown[messages] = by_origin
   end
   local rope = by_origin[origin]
+  if rope == false then return false end
   if not rope then
     rope = ropes.new()
     rope.taken = 0
   end
-  if rope.taken == #messages and not rope.split then return rope end
+  if rope.taken == #messages then return rope end
   by_origin[origin] = nil -- an error that passes through must not leave it half grown
   for i = rope.taken + 1, #messages do
-    if rope.split or is_split(messages[i]) then
-      by_origin[origin] = { split = true, taken = 0, n = 0 }
+    if is_split(messages[i]) then
+      by_origin[origin] = false
       return false
     end
     local text, why, err = encode_message(messages[i], origin, i)
@@ -265,13 +267,6 @@ local function put_rope(parts, n, rope)
   return n + rope.n
 end
 
-local function joined(list, more)
-  local out = {}
-  for i, item in ipairs(list) do out[i] = item end
-  for _, item in ipairs(more) do out[#out + 1] = item end
-  return out
-end
-
 -- The history and what stands behind it.
 local function put_all(parts, n, conversation)
   local messages, added, origin = conversation.messages, conversation.added, conversation.origin
@@ -279,7 +274,7 @@ local function put_all(parts, n, conversation)
   if not messages[1] then return put_messages(parts, n, added, origin, 0) end
   local rope, why, err = rope_of(messages, origin)
   if err then return nil, why, err end
-  if not rope then return put_messages(parts, n, joined(messages, added), origin, 0) end
+  if not rope then return put_messages(parts, n, tables.add(tables.add({}, messages), added), origin, 0) end
   return put_messages(parts, put_rope(parts, n, rope), added, origin, #messages)
 end
 

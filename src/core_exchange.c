@@ -1,9 +1,7 @@
 /* core_exchange: the exchange's Lua face: next, text, wait, done, result,
- * cancel. It turns ops into Lua values and the assembled reply into a table;
- * nothing here decides anything. */
+ * cancel. Nothing here decides anything. */
 #include "core.h"
 
-#include "core_json.h"
 #include "core_objects.h"
 #include "platform.h"
 #include "retry.h"
@@ -65,55 +63,8 @@ int oai_exchange_push(lua_State *L, bool stream) {
   return 1;
 }
 
-/* ---- ops ---------------------------------------------------------------- */
-
-static int push_call(lua_State *L, const oai_choice *choice, const oai_op *op) {
-  const oai_call *call = &choice->calls[op->call];
-  bool whole = op->kind == OAI_OP_CALL_DONE;
-  const char *p = call->arguments.buf.p;
-  lua_pushliteral(L, "tool_call");
-  lua_pushinteger(L, choice->index);
-  lua_pushinteger(L, (lua_Integer)op->call + 1);
-  oai_buf_push(L, &call->id.buf);
-  oai_buf_push(L, &call->name.buf);
-  if (whole && op->n == 0)
-    lua_pushliteral(L, "{}");
-  else
-    lua_pushlstring(L, p ? p + op->at : "", op->n);
-  lua_pushboolean(L, !whole);
-  return 7;
-}
-
-static int push_op(lua_State *L, const oai_exchange *x, const oai_op *op) {
-  const oai_delta *d = oai_exchange_delta(x);
-  const oai_choice *c = d->choices ? &d->choices[op->choice] : NULL;
-  switch (op->kind) {
-  case OAI_OP_TEXT:
-    lua_pushliteral(L, "text");
-    lua_pushlstring(L, c->text.buf.p + op->at, op->n);
-    break;
-  case OAI_OP_REASONING:
-    lua_pushliteral(L, "reasoning");
-    lua_pushlstring(L, c->reasoning.buf.p + op->at, op->n);
-    break;
-  case OAI_OP_REFUSAL:
-    lua_pushliteral(L, "refusal");
-    lua_pushlstring(L, c->refusal.buf.p + op->at, op->n);
-    break;
-  case OAI_OP_CALL:
-  case OAI_OP_CALL_DONE: return push_call(L, c, op);
-  case OAI_OP_USAGE:
-    lua_pushliteral(L, "usage");
-    oai_json_push(L, d->usage.p, d->usage.n);
-    return 2;
-  case OAI_OP_FINISH:
-    lua_pushliteral(L, "finish");
-    oai_buf_push(L, &c->finish);
-    break;
-  }
-  lua_pushinteger(L, c->index);
-  return 3;
-}
+/* ---- reading ----------------------------------------------------------------
+ */
 
 static oai_pull pull(lua_State *L, oai_core_exchange *c, oai_op *op,
                      oai_sse_event *event) {
@@ -146,6 +97,7 @@ static int push_event(lua_State *L, const oai_sse_event *event) {
  *   "text" | "reasoning" | "refusal", piece, choice (from 0)
  *   "tool_call", choice, index (from 1), id, name, arguments, partial
  *   "usage", table · "finish", reason, choice
+ *   "progress", table: what a tool that the server runs is doing
  *   "chunk", data: an event's JSON, after exchange:chunks(); on the raw wire
  *   any data, and name | nil, id | nil, retry (ms) | nil */
 static int exchange_next(lua_State *L) {
@@ -153,7 +105,7 @@ static int exchange_next(lua_State *L) {
   oai_op op;
   oai_sse_event event;
   switch (pull(L, c, &op, &event)) {
-  case OAI_PULL_OP: return push_op(L, c->x, &op);
+  case OAI_PULL_OP: return oai_op_push(L, c->x, &op);
   case OAI_PULL_CHUNK: return push_event(L, &event);
   default: return 0;
   }

@@ -38,6 +38,8 @@ const char *oai_read_request(lua_State *L, oai_core_session *s, oai_request *r);
 void oai_buf_push(lua_State *L, const oai_buf *b);
 /* Pushes what was assembled, and why it failed (call only when it did). */
 void oai_reply_push(lua_State *L, const oai_exchange *x);
+/* What came next: its kind, and the values exchange:next gives for it. */
+int oai_op_push(lua_State *L, const oai_exchange *x, const oai_op *op);
 void oai_failure_push(lua_State *L, const oai_exchange *x);
 
 /* Reads a table of options. Unknown names and wrong types raise with the

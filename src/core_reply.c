@@ -91,6 +91,22 @@ static void push_timing(lua_State *L, const oai_exchange *x) {
   set_number(L, "total", t.total);
 }
 
+/* The wire's own object and items, as JSON. */
+static void set_items(lua_State *L, const oai_delta *d) {
+  set_buf(L, "whole", &d->whole);
+  if (!d->nitems) return;
+  int n = 0;
+  lua_createtable(L, (int)d->nitems, 0);
+  for (size_t i = 0; i < d->nitems; i++) {
+    if (!d->items[i].json.n) continue;
+    oai_buf_push(L, &d->items[i].json);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_setfield(L, -2, "items");
+  lua_pushboolean(L, d->opaque);
+  lua_setfield(L, -2, "opaque");
+}
+
 /* A raw answer: what came, also of one that failed. */
 static void set_body(lua_State *L, const oai_exchange *x) {
   oai_slice body;
@@ -119,6 +135,7 @@ void oai_reply_push(lua_State *L, const oai_exchange *x) {
   }
   lua_setfield(L, -2, "choices");
   set_extras(L, d->extras);
+  set_items(L, d);
   push_timing(L, x);
   lua_setfield(L, -2, "timing");
   set_body(L, x);

@@ -29,21 +29,11 @@ static oai_status text_add(oai_text *t, const oai_scan_str *str) {
   return of_buf(status);
 }
 
-static void extras_free(oai_extra *e) {
-  while (e) {
-    oai_extra *next = e->next;
-    oai_buf_free(&e->key);
-    oai_buf_free(&e->json);
-    free(e);
-    e = next;
-  }
-}
-
 static void call_free(oai_call *call) {
   oai_buf_free(&call->id.buf);
   oai_buf_free(&call->name.buf);
   oai_buf_free(&call->arguments.buf);
-  extras_free(call->extras);
+  oai_extras_free(call->extras);
 }
 
 static void choice_free(oai_choice *c) {
@@ -53,7 +43,7 @@ static void choice_free(oai_choice *c) {
   oai_buf_free(&c->finish);
   for (size_t i = 0; i < c->ncalls; i++) call_free(&c->calls[i]);
   free(c->calls);
-  extras_free(c->extras);
+  oai_extras_free(c->extras);
 }
 
 void oai_delta_init(oai_delta *d, size_t max_calls) {
@@ -62,16 +52,23 @@ void oai_delta_init(oai_delta *d, size_t max_calls) {
   oai_buf_init(&d->id, SIZE_MAX / 4);
   oai_buf_init(&d->model, SIZE_MAX / 4);
   oai_buf_init(&d->usage, SIZE_MAX / 4);
+  oai_buf_init(&d->whole, SIZE_MAX / 4);
+  oai_buf_init(&d->notes, SIZE_MAX / 4);
+  d->sequence = -1;
 }
 
 void oai_delta_free(oai_delta *d) {
   for (size_t i = 0; i < d->nchoices; i++) choice_free(&d->choices[i]);
   free(d->choices);
+  for (size_t i = 0; i < d->nitems; i++) oai_buf_free(&d->items[i].json);
+  free(d->items);
   free(d->ops);
   oai_buf_free(&d->id);
   oai_buf_free(&d->model);
   oai_buf_free(&d->usage);
-  extras_free(d->extras);
+  oai_buf_free(&d->whole);
+  oai_buf_free(&d->notes);
+  oai_extras_free(d->extras);
   oai_delta_init(d, d->max_calls);
 }
 
@@ -246,51 +243,41 @@ oai_status oai_delta_usage(oai_delta *d, oai_slice json) {
   return push_op(d, (oai_op){OAI_OP_USAGE, 0, 0, 0, 0});
 }
 
-static oai_extra *extra_for(oai_extra **list, oai_scope scope,
-                            const oai_scan_str *key, bool *full) {
-  oai_extra **p = list;
-  *full = false;
-  for (int n = 0; *p; p = &(*p)->next) {
-    if ((*p)->scope == (int)scope && (*p)->key.n == key->n &&
-        memcmp((*p)->key.p, key->p, key->n) == 0)
-      return *p;
-    /* looked through for each field: a long list would cost a server nothing
-     * and us its square */
-    if ((*full = ++n >= OAI_EXTRAS_MAX)) return NULL;
+oai_status oai_delta_item(oai_delta *d, double index, oai_item **out) {
+  size_t at = d->nitems;
+  while (at > 0 && d->items[at - 1].index > index) at--;
+  if (at > 0 && d->items[at - 1].index == index) {
+    *out = &d->items[at - 1];
+    return OAI_OK;
   }
-  oai_extra *e = calloc(1, sizeof *e);
-  if (!e) return NULL;
-  oai_buf_init(&e->key, SIZE_MAX / 4);
-  oai_buf_init(&e->json, SIZE_MAX / 4);
-  e->scope = scope;
-  if (oai_buf_append(&e->key, key->p, key->n) != OAI_BUF_OK) {
-    free(e);
-    return NULL;
-  }
-  return *p = e;
+  if (d->nitems >= OAI_ITEMS_MAX) return OAI_ERR_FIELDS;
+  void *p = grow(d->items, d->nitems, sizeof *d->items);
+  if (!p) return OAI_ERR_NOMEM;
+  d->items = p;
+  memmove(d->items + at + 1, d->items + at,
+          (d->nitems++ - at) * sizeof *d->items);
+  d->items[at].index = index;
+  oai_buf_init(&d->items[at].json, SIZE_MAX / 4);
+  *out = &d->items[at];
+  return OAI_OK;
 }
 
-oai_status oai_delta_extra(oai_extra **list, oai_scope scope,
-                           const oai_scan_str *key, oai_slice json) {
-  bool full;
-  oai_extra *e = extra_for(list, scope, key, &full);
-  if (!e) return full ? OAI_ERR_FIELDS : OAI_ERR_NOMEM;
-  if (e->json.n == json.n && memcmp(e->json.p, json.p, json.n) == 0 &&
-      *json.p != '[')
-    return OAI_OK; /* the same again: the case of every chunk */
-  bool container = *json.p == '[' || *json.p == '{';
-  if (!container && oai_slice_is(json, "null") && e->json.n) return OAI_OK;
-  if (!container || !e->list)
-    e->json.n = 0;
-  else if (oai_buf_append(&e->json, ",", 1) != OAI_BUF_OK)
-    return OAI_ERR_NOMEM;
-  e->list = container;
-  return of_buf(oai_buf_append(&e->json, json.p, json.n));
+oai_status oai_delta_keep(oai_buf *b, oai_slice json) {
+  b->n = 0;
+  return of_buf(oai_buf_append(b, json.p, json.n));
+}
+
+oai_status oai_delta_progress(oai_delta *d, oai_slice json) {
+  size_t at = d->notes.n;
+  oai_status status = of_buf(oai_buf_append(&d->notes, json.p, json.n));
+  if (status != OAI_OK) return status;
+  return push_op(d, (oai_op){OAI_OP_PROGRESS, 0, 0, at, json.n});
 }
 
 bool oai_delta_next(oai_delta *d, oai_op *out) {
   if (d->next_op == d->nops) {
     d->next_op = d->nops = 0;
+    d->notes.n = 0; /* told */
     return false;
   }
   *out = d->ops[d->next_op++];

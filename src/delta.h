@@ -1,6 +1,7 @@
 /* delta: the reply being assembled: choices with their text, reasoning,
- * refusal and tool calls; usage, ids, and the fields no wire knows. Level 2:
- * knows buf, scan and utf8; knows no wire, no HTTP, no Lua.
+ * refusal and tool calls; usage, ids, the wire's own items where the answer is
+ * a list of them, and the fields no wire knows. Level 2: knows buf, scan and
+ * utf8; knows no wire, no HTTP, no Lua.
  *
  * A wire reads one event and calls the add functions; what a consumer may want
  * to see of it (a piece of text, a fragment of a call) is queued as an op. Ops
@@ -68,7 +69,8 @@ typedef enum oai_op_kind {
   OAI_OP_CALL,      /* a fragment of a call's arguments (may be empty) */
   OAI_OP_CALL_DONE, /* the call is whole */
   OAI_OP_USAGE,
-  OAI_OP_FINISH
+  OAI_OP_FINISH,
+  OAI_OP_PROGRESS /* what a tool that the server runs is doing: JSON in notes */
 } oai_op_kind;
 
 typedef struct oai_op {
@@ -77,6 +79,12 @@ typedef struct oai_op {
   unsigned call;   /* position in calls */
   size_t at, n;    /* bytes in the text, reasoning, refusal or arguments */
 } oai_op;
+
+/* A piece of an answer that the wire has as a list: the JSON to send back. */
+typedef struct oai_item {
+  double index; /* as the server numbers it */
+  oai_buf json; /* empty: begun, not whole */
+} oai_item;
 
 typedef enum oai_scope {
   OAI_IN_REPLY,
@@ -91,11 +99,17 @@ typedef struct oai_delta {
   size_t nchoices, max_calls, ncalls;
   oai_buf id, model, usage; /* usage: JSON of the last one that was not null */
   oai_extra *extras;
+  oai_item *items;
+  size_t nitems;
+  bool opaque;     /* what items say cannot be said in the neutral fields */
+  oai_buf whole;   /* the wire's own object of the answer, where it is sent */
+  oai_buf notes;   /* of OAI_OP_PROGRESS */
+  double sequence; /* number of the last event that has one; -1: none */
   oai_op *ops;
   size_t nops, next_op, ops_cap;
 } oai_delta;
 
-enum { OAI_CHOICES_MAX = 128, OAI_EXTRAS_MAX = 1000 };
+enum { OAI_CHOICES_MAX = 128, OAI_EXTRAS_MAX = 1000, OAI_ITEMS_MAX = 1000 };
 
 void oai_delta_init(oai_delta *d, size_t max_calls);
 void oai_delta_free(oai_delta *d);
@@ -123,8 +137,17 @@ oai_status oai_delta_usage(oai_delta *d, oai_slice json);
 /* Keeps a field nobody knows. */
 oai_status oai_delta_extra(oai_extra **list, oai_scope scope,
                            const oai_scan_str *key, oai_slice json);
+void oai_extras_free(oai_extra *list);
 /* Replaces a small text (id, model) unless the new one is empty. */
 oai_status oai_delta_set(oai_buf *b, const oai_scan_str *str);
+
+/* The item with this index, made when new, in the order of the indices. Lasts
+ * until the next one is made. */
+oai_status oai_delta_item(oai_delta *d, double index, oai_item **out);
+/* Replaces a buffer by JSON as it came. */
+oai_status oai_delta_keep(oai_buf *b, oai_slice json);
+/* Queues what a server's tool is doing. */
+oai_status oai_delta_progress(oai_delta *d, oai_slice json);
 
 /* Takes the next op; false when there is none. */
 bool oai_delta_next(oai_delta *d, oai_op *out);

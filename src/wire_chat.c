@@ -16,24 +16,6 @@ bool oai_chat_ok(oai_chat *c, oai_status status) {
   return status == OAI_OK;
 }
 
-bool oai_chat_is_null(oai_slice v) {
-  return oai_slice_is(v, "null");
-}
-
-oai_scan oai_chat_scan(const oai_chat *c, oai_slice v) {
-  oai_scan s;
-  oai_scan_init(&s, v.p, v.n, c->r->max_depth);
-  return s;
-}
-
-bool oai_chat_string(oai_scan *s, oai_scan_str *out) {
-  out->p = NULL;
-  out->n = 0;
-  out->escaped = false;
-  return oai_scan_peek(s) == '"' ? oai_scan_string(s, out)
-                                 : oai_scan_skip(s, NULL);
-}
-
 void oai_chat_keep(oai_chat *c, oai_extra **list, oai_scope scope,
                    const oai_scan_str *key) {
   oai_slice raw;
@@ -48,13 +30,13 @@ void oai_chat_keep(oai_chat *c, oai_extra **list, oai_scope scope,
 static void read_whole_message(oai_chat *c, oai_choice *choice,
                                oai_slice message) {
   oai_scan outer = c->s;
-  c->s = oai_chat_scan(c, message);
+  c->s = oai_wire_scan(c->r, message);
   oai_chat_message(c, choice);
   c->s = outer;
 }
 
 static long read_choice_index(oai_chat *c, oai_slice object) {
-  oai_scan s = oai_chat_scan(c, object);
+  oai_scan s = oai_wire_scan(c->r, object);
   oai_scan_str key;
   oai_scan_num num;
   char text[24];
@@ -114,7 +96,7 @@ static void read_choice(oai_chat *c) {
     } else if (oai_scan_str_is(&key, "message")) {
       oai_scan_skip(&c->s, &message);
     } else if (oai_scan_str_is(&key, "finish_reason")) {
-      if (oai_chat_string(&c->s, &str) && str.n) finish = str;
+      if (oai_wire_string(&c->s, &str) && str.n) finish = str;
     } else if (oai_scan_str_is(&key, "index")) {
       oai_scan_skip(&c->s, NULL);
     } else {
@@ -162,55 +144,39 @@ static void read_member(oai_chat *c, const oai_scan_str *key) {
   } else if (oai_scan_str_is(key, "obfuscation")) {
     /* random letters that make chunks equally long (API reference,
      * stream_options.include_obfuscation): nobody's data */
-    oai_chat_string(&c->s, &c->padding);
+    oai_wire_string(&c->s, &c->padding);
   } else if (oai_scan_str_is(key, "id")) {
-    if (oai_chat_string(&c->s, &str) && !d->id.n)
+    if (oai_wire_string(&c->s, &str) && !d->id.n)
       oai_chat_ok(c, oai_delta_set(&d->id, &str));
   } else if (oai_scan_str_is(key, "model")) {
-    if (oai_chat_string(&c->s, &str))
+    if (oai_wire_string(&c->s, &str))
       oai_chat_ok(c, oai_delta_set(&d->model, &str));
   } else if (oai_scan_str_is(key, "error")) {
     oai_slice raw;
-    if (oai_scan_skip(&c->s, &raw) && !oai_chat_is_null(raw) &&
+    if (oai_scan_skip(&c->s, &raw) && !oai_wire_is_null(raw) &&
         !oai_slice_is(raw, "false"))
       c->error = raw;
   } else {
     if (oai_scan_str_is(key, "object")) {
       oai_scan at = c->s;
       c->object_error =
-          oai_chat_string(&at, &str) && str.p && oai_scan_str_is(&str, "error");
+          oai_wire_string(&at, &str) && str.p && oai_scan_str_is(&str, "error");
     }
     oai_chat_keep(c, &d->extras, OAI_IN_REPLY, key);
   }
-}
-
-static oai_read fail(oai_reader *r, oai_kind kind, const char *code) {
-  oai_failure_set(r->failure, kind, code);
-  r->failure->status = r->status;
-  r->failure->in_band = true;
-  return OAI_READ_FAILED;
-}
-
-static oai_read fail_scan(oai_reader *r, oai_scan_error error) {
-  return error == OAI_SCAN_DEEP ? fail(r, OAI_TOO_LARGE, "too_deep")
-                                : fail(r, OAI_PROTOCOL, "malformed_event");
 }
 
 /* Reads one completion object. */
 static oai_read read_object(oai_chat *c, oai_slice text) {
   oai_reader *r = c->r;
   oai_scan_str key;
-  oai_scan_init(&c->s, text.p, text.n, r->max_depth);
-  if (!oai_scan_skip(&c->s, NULL) || !oai_scan_finish(&c->s))
-    return fail_scan(r, c->s.error);
-  oai_scan_init(&c->s, text.p, text.n, r->max_depth);
+  oai_scan_error why;
+  if (!oai_wire_valid(r, text, &why)) return oai_wire_fail_scan(r, why);
+  c->s = oai_wire_scan(r, text);
   if (oai_scan_peek(&c->s) != '{') return OAI_READ_MORE;
   oai_scan_open(&c->s);
   while (c->status == OAI_OK && oai_scan_key(&c->s, &key)) read_member(c, &key);
-  if (c->status == OAI_ERR_NOMEM) return OAI_READ_NOMEM;
-  if (c->status == OAI_ERR_FIELDS) return fail(r, OAI_TOO_LARGE, "too_large");
-  if (c->status == OAI_ERR_TOO_MANY)
-    return fail(r, OAI_TOO_LARGE, "too_many_tool_calls");
+  if (c->status != OAI_OK) return oai_wire_check(r, c->status);
   if (!c->error.p && !c->object_error) return OAI_READ_MORE;
   oai_apierror_value(r->failure, r->status, c->error.p ? c->error : text,
                      r->key);
@@ -265,16 +231,11 @@ static oai_read chat_body(oai_reader *r, oai_slice body) {
   c.r = r;
   oai_read read = read_object(&c, body);
   if (read == OAI_READ_FAILED && r->failure->kind == OAI_PROTOCOL)
-    return fail(r, OAI_PROTOCOL, "bad_response");
+    return oai_wire_fail(r, OAI_PROTOCOL, "bad_response");
   if (read != OAI_READ_MORE) return read;
   if (c.choices) return OAI_READ_DONE;
-  /* {"detail": …} and the like: no completion, so what it says is why */
-  oai_apierror_read(r->failure, r->status, body, r->key);
-  r->failure->kind = OAI_PROTOCOL;
-  if (!r->failure->code[0])
-    oai_failure_field(r->failure->code, sizeof r->failure->code, "bad_response",
-                      12);
-  return OAI_READ_FAILED;
+  /* {"detail": …} and the like: no completion */
+  return oai_wire_fail_body(r, body);
 }
 
 const oai_wire oai_wire_chat = {"chat", chat_event, chat_body, false};

@@ -4,6 +4,7 @@
 #define OAI_WIRE_CHAT_INTERNAL_H
 
 #include "wire_chat.h"
+#include "wire_read.h"
 
 typedef struct oai_chat {
   oai_reader *r;
@@ -23,11 +24,6 @@ typedef struct oai_chat {
 
 /* Notes the first failure; true when there is none. */
 bool oai_chat_ok(oai_chat *c, oai_status status);
-bool oai_chat_is_null(oai_slice v);
-/* Reads a value by itself. */
-oai_scan oai_chat_scan(const oai_chat *c, oai_slice v);
-/* A string goes to *out; anything else is checked and passed over. */
-bool oai_chat_string(oai_scan *s, oai_scan_str *out);
 /* Keeps a member that nobody knows. */
 void oai_chat_keep(oai_chat *c, oai_extra **list, oai_scope scope,
                    const oai_scan_str *key);

@@ -7,17 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Finds one string member of an object; out->p is NULL when there is none. */
-static void find_string(const oai_chat *c, oai_slice object, const char *name,
-                        oai_scan_str *out) {
-  oai_scan s = oai_chat_scan(c, object);
-  oai_scan_str key, value;
-  out->p = NULL;
-  if (oai_scan_peek(&s) != '{' || !oai_scan_open(&s)) return;
-  while (oai_scan_key(&s, &key) && oai_chat_string(&s, &value))
-    if (oai_scan_str_is(&key, name)) *out = value;
-}
-
 /* ---- content ------------------------------------------------------------ */
 
 /* For the pattern: this string is what the event brought. */
@@ -48,14 +37,14 @@ static void add_reasoning(oai_chat *c, oai_choice *choice,
  * plain string inside an array. */
 static void add_parts(oai_chat *c, oai_choice *choice, oai_slice array,
                       bool thinking) {
-  oai_scan s = oai_chat_scan(c, array);
+  oai_scan s = oai_wire_scan(c->r, array);
   if (oai_scan_peek(&s) != '[' || !oai_scan_open(&s)) return;
   while (oai_scan_item(&s)) {
     oai_scan_str text, key;
     oai_slice part, inner = {NULL, 0};
     if (!oai_scan_skip(&s, &part)) return;
-    find_string(c, part, "text", &text);
-    oai_scan p = oai_chat_scan(c, part);
+    text = oai_wire_text_of(c->r, part, "text");
+    oai_scan p = oai_wire_scan(c->r, part);
     if (*part.p == '"')
       oai_scan_string(&p, &text);
     else if (*part.p == '{' && oai_scan_open(&p))
@@ -67,7 +56,7 @@ static void add_parts(oai_chat *c, oai_choice *choice, oai_slice array,
     if (inner.p && *inner.p == '[' && !thinking)
       add_parts(c, choice, inner, true);
     else if (inner.p && *inner.p == '"') {
-      find_string(c, part, "thinking", &text);
+      text = oai_wire_text_of(c->r, part, "thinking");
       add_reasoning(c, choice, OAI_REASONING_PARTS, &text);
     } else if (thinking)
       add_reasoning(c, choice, OAI_REASONING_PARTS, &text);
@@ -80,7 +69,7 @@ static void add_parts(oai_chat *c, oai_choice *choice, oai_slice array,
  */
 static void add_content(oai_chat *c, oai_choice *choice, oai_slice raw) {
   oai_scan_str str;
-  oai_scan s = oai_chat_scan(c, raw);
+  oai_scan s = oai_wire_scan(c->r, raw);
   if (raw.p && *raw.p == '[')
     add_parts(c, choice, raw, false);
   else if (raw.p && *raw.p == '"' && oai_scan_string(&s, &str))
@@ -97,14 +86,14 @@ typedef struct reasoning {
 /* reasoning_details: [{"type":"reasoning.text","text":…},
  * {"type":"reasoning.summary","summary":…}] (OpenRouter). */
 static void add_details(oai_chat *c, oai_choice *choice, oai_slice array) {
-  oai_scan s = oai_chat_scan(c, array);
+  oai_scan s = oai_wire_scan(c->r, array);
   if (!array.p || oai_scan_peek(&s) != '[' || !oai_scan_open(&s)) return;
   while (oai_scan_item(&s)) {
     oai_scan_str text;
     oai_slice part;
     if (!oai_scan_skip(&s, &part)) return;
-    find_string(c, part, "text", &text);
-    if (!text.p) find_string(c, part, "summary", &text);
+    text = oai_wire_text_of(c->r, part, "text");
+    if (!text.p) text = oai_wire_text_of(c->r, part, "summary");
     add_reasoning(c, choice, OAI_REASONING_DETAILS, &text);
   }
 }
@@ -163,7 +152,7 @@ static void read_function(oai_chat *c, fragment *f) {
   oai_scan_open(&c->s);
   while (oai_scan_key(&c->s, &key)) {
     if (oai_scan_str_is(&key, "name")) {
-      oai_chat_string(&c->s, &f->name);
+      oai_wire_string(&c->s, &f->name);
     } else if (oai_scan_str_is(&key, "arguments")) {
       int kind = oai_scan_peek(&c->s);
       if (kind == '"')
@@ -181,7 +170,7 @@ static void read_function(oai_chat *c, fragment *f) {
 /* Members of a call that nobody knows, such as Gemini's extra_content. */
 static void keep_call_extras(oai_chat *c, oai_call *call, oai_slice object) {
   static const char *const known[] = {"id", "index", "function"};
-  oai_scan s = oai_chat_scan(c, object);
+  oai_scan s = oai_wire_scan(c->r, object);
   oai_scan_str key;
   oai_slice value;
   oai_scan_open(&s);
@@ -189,7 +178,7 @@ static void keep_call_extras(oai_chat *c, oai_call *call, oai_slice object) {
     bool is_known = false;
     for (size_t i = 0; i < 3; i++)
       if (oai_scan_str_is(&key, known[i])) is_known = true;
-    if (is_known || oai_chat_is_null(value)) continue;
+    if (is_known || oai_wire_is_null(value)) continue;
     if (*value.p == '[' || *value.p == '{') c->unrepeatable = true;
     oai_chat_ok(c, oai_delta_extra(&call->extras, OAI_IN_CALL, &key, value));
   }
@@ -225,7 +214,7 @@ static void read_call(oai_chat *c, oai_choice *choice) {
   oai_scan_open(&c->s);
   while (oai_scan_key(&c->s, &key)) {
     if (oai_scan_str_is(&key, "id"))
-      oai_chat_string(&c->s, &f.id);
+      oai_wire_string(&c->s, &f.id);
     else if (oai_scan_str_is(&key, "index"))
       read_index(c, &f);
     else if (oai_scan_str_is(&key, "function"))
@@ -264,13 +253,13 @@ void oai_chat_message(oai_chat *c, oai_choice *choice) {
     } else if (oai_scan_str_is(&key, "role")) {
       oai_scan_skip(&c->s, NULL);
     } else if (oai_scan_str_is(&key, "refusal")) {
-      oai_chat_string(&c->s, &refusal);
+      oai_wire_string(&c->s, &refusal);
     } else if (oai_scan_str_is(&key, "reasoning_content")) {
-      oai_chat_string(&c->s, &why.content);
+      oai_wire_string(&c->s, &why.content);
     } else if (oai_scan_str_is(&key, "reasoning")) {
-      oai_chat_string(&c->s, &why.plain);
+      oai_wire_string(&c->s, &why.plain);
     } else if (oai_scan_str_is(&key, "reasoning_text")) {
-      oai_chat_string(&c->s, &why.text);
+      oai_wire_string(&c->s, &why.text);
     } else if (oai_scan_str_is(&key, "reasoning_details")) {
       oai_scan at = c->s;
       oai_scan_skip(&at, &why.details);

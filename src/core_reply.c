@@ -92,9 +92,11 @@ static void push_timing(lua_State *L, const oai_exchange *x) {
 }
 
 /* The wire's own object and items, as JSON. */
-static void set_items(lua_State *L, const oai_delta *d) {
+static void set_items(lua_State *L, const oai_exchange *x) {
+  const oai_delta *d = oai_exchange_delta(x);
   set_buf(L, "whole", &d->whole);
-  if (!d->nitems) return;
+  if (!d->nitems && !d->whole.n) return;
+  set_string(L, "api", oai_exchange_wire(x)->name);
   int n = 0;
   lua_createtable(L, (int)d->nitems, 0);
   for (size_t i = 0; i < d->nitems; i++) {
@@ -135,7 +137,7 @@ void oai_reply_push(lua_State *L, const oai_exchange *x) {
   }
   lua_setfield(L, -2, "choices");
   set_extras(L, d->extras);
-  set_items(L, d);
+  set_items(L, x);
   push_timing(L, x);
   lua_setfield(L, -2, "timing");
   set_body(L, x);

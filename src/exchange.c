@@ -245,6 +245,10 @@ const oai_failure *oai_exchange_failure(const oai_exchange *x) {
   return x->failure;
 }
 
+const oai_wire *oai_exchange_wire(const oai_exchange *x) {
+  return x->wire;
+}
+
 const oai_delta *oai_exchange_delta(const oai_exchange *x) {
   return &x->delta;
 }

@@ -60,6 +60,7 @@ bool oai_exchange_has_content(const oai_exchange *x);
 
 /* NULL: no failure (so far). */
 const oai_failure *oai_exchange_failure(const oai_exchange *x);
+const oai_wire *oai_exchange_wire(const oai_exchange *x);
 const oai_delta *oai_exchange_delta(const oai_exchange *x);
 int oai_exchange_status(const oai_exchange *x);
 /* What came of the body, on a raw wire, unless events; false on any other. */

@@ -10,9 +10,19 @@ local session = require "oaichat.session"
 
 local M = { _VERSION = "0.1.0" }
 
+-- The wire formats by the name of their API; each is loaded when a session speaks it.
 local WIRES = { chat = "oaichat.wire.chat" }
 
---- Makes a session; nothing is sent. Options: model, system, params, messages,
+local function wire_of(opts)
+  local api = type(opts) == "table" and opts.api or "chat"
+  if WIRES[api] then return require(WIRES[api]) end
+  local names = {}
+  for name in pairs(WIRES) do names[#names + 1] = name end
+  table.sort(names)
+  errors.misuse(("api: %s is none of %s"):format(tostring(api), table.concat(names, ", ")))
+end
+
+--- Makes a session; nothing is sent. Options: api, model, system, params, messages,
 --- base_url, api_key, headers, timeouts, limits, deadline, retry, … (README).
 --- An unknown option or a wrong type raises.
 --- @param opts table|nil
@@ -20,7 +30,7 @@ local WIRES = { chat = "oaichat.wire.chat" }
 --- @return string|nil message
 --- @return oaichat.Error|nil err kind "config"
 function M.new(opts)
-  return session.new(opts, require(WIRES.chat))
+  return session.new(opts, wire_of(opts))
 end
 
 --- A local file as a content part: image_url, input_audio or file, base64, the media

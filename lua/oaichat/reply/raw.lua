@@ -78,11 +78,32 @@ local function raw_choice(choice)
   }, choice.extras, "choice")
 end
 
+--- The items of an answer that the wire has as a list, decoded.
+--- @param raw table as the core assembled it
+--- @return table[]
+function M.items(raw)
+  local out = {}
+  for i, text in ipairs(raw.items or {}) do out[i] = json.decode(text) end
+  return json.array(out)
+end
+
+-- Where the items stand in the object of an answer, by the wire's name.
+local ITEMS = { responses = "output", anthropic = "content" }
+
+-- The wire's own object; of an answer that was cut it has no items yet.
+local function own_whole(raw)
+  local out, name = json.decode(raw.whole), ITEMS[raw.api]
+  if name and raw.items and (type(out[name]) ~= "table" or #out[name] < #raw.items) then out[name] = M.items(raw) end
+  if out.usage == nil or out.usage == json.null then out.usage = raw.usage end
+  return out
+end
+
 --- The merged wire object: everything the server said, unknown fields too. Made
 --- when it is called; a new table each time.
 --- @param raw table as the core assembled it
 --- @return table
 function M.whole(raw)
+  if raw.whole then return own_whole(raw) end
   local out = put_extras({ id = raw.id, model = raw.model, usage = raw.usage, choices = {} }, raw.extras, "reply")
   for i, choice in ipairs(raw.choices) do out.choices[i] = raw_choice(choice) end
   return out

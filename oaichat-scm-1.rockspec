@@ -166,6 +166,7 @@ build = {
     ["oaichat.webhooks"] = "lua/oaichat/webhooks.lua",
     ["oaichat.window"] = "lua/oaichat/window.lua",
     ["oaichat.wire.chat"] = "lua/oaichat/wire/chat.lua",
+    ["oaichat.wire.list"] = "lua/oaichat/wire/list.lua",
     ["oaichat.wire.rope"] = "lua/oaichat/wire/rope.lua",
     ["oaichat.core"] = {
       sources = {
@@ -241,6 +242,8 @@ build = {
         "src/wire_chat_message.c",
         "src/wire_raw.c",
         "src/wire_read.c",
+        "src/wire_responses.c",
+        "src/wire_responses_item.c",
       },
       defines = { "_GNU_SOURCE" },
       libraries = { "curl", "pthread", "dl", "m" },

@@ -18,7 +18,7 @@ local LUA_LEVELS = {
   wait = 2, message = 2, ["message/input"] = 1.5, ["message/mend"] = 1.5, ["message/meta"] = 1.5,
   ["message/part"] = 1.5, reply = 2, ["reply/raw"] = 1.5, partial = 2,
   prompt = 3, ["prompt/template"] = 1, ["prompt/render"] = 2,
-  ["wire/chat"] = 3, ["wire/rope"] = 1, ["loop/task"] = 1, ["loop/scheduler"] = 3, ["loop/group"] = 2,
+  ["wire/chat"] = 3, ["wire/rope"] = 1, ["wire/list"] = 2, ["loop/task"] = 1, ["loop/scheduler"] = 3, ["loop/group"] = 2,
   ["loop/luv"] = 4, ["loop/cqueues"] = 4, ["loop/copas"] = 4, ["loop/tick"] = 4, ["loop/ngx"] = 4, ["loop/reactor"] = 3,
   ["schema/value"] = 1.1, ["schema/refs"] = 1.1, ["schema/formats"] = 1.1, ["schema/run"] = 1.2,
   ["schema/shape"] = 1.2,

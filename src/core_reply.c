@@ -66,8 +66,10 @@ static void push_calls(lua_State *L, const oai_choice *c) {
 }
 
 static void push_choice(lua_State *L, const oai_choice *c) {
-  static const char *const fields[] = {
-      NULL, "reasoning_content", "reasoning", "reasoning_text", NULL, NULL};
+  static const char *const fields[] = {NULL,        "reasoning_content",
+                                       "reasoning", "reasoning_text",
+                                       NULL,        NULL,
+                                       NULL,        NULL};
   lua_createtable(L, 0, 6);
   lua_pushinteger(L, c->index);
   lua_setfield(L, -2, "index");

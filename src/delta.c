@@ -54,7 +54,7 @@ void oai_delta_init(oai_delta *d, size_t max_calls) {
   oai_buf_init(&d->usage, SIZE_MAX / 4);
   oai_buf_init(&d->whole, SIZE_MAX / 4);
   oai_buf_init(&d->notes, SIZE_MAX / 4);
-  d->sequence = -1;
+  d->sequence = d->resumed = -1;
 }
 
 void oai_delta_free(oai_delta *d) {

@@ -49,7 +49,9 @@ typedef enum oai_reasoning_field {
   OAI_REASONING,         /* reasoning */
   OAI_REASONING_TEXT,    /* reasoning_text */
   OAI_REASONING_DETAILS, /* reasoning_details[].text */
-  OAI_REASONING_PARTS    /* content parts of type thinking */
+  OAI_REASONING_PARTS,   /* content parts of type thinking */
+  OAI_REASONING_SUMMARY, /* summaries of reasoning items */
+  OAI_REASONING_ITEM     /* the text of reasoning items */
 } oai_reasoning_field;
 
 typedef struct oai_choice {
@@ -105,6 +107,7 @@ typedef struct oai_delta {
   oai_buf whole;   /* the wire's own object of the answer, where it is sent */
   oai_buf notes;   /* of OAI_OP_PROGRESS */
   double sequence; /* number of the last event that has one; -1: none */
+  double resumed;  /* the events up to this number were read before; -1: none */
   oai_op *ops;
   size_t nops, next_op, ops_cap;
 } oai_delta;

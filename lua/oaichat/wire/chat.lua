@@ -1,16 +1,10 @@
 --- wire/chat: renders a conversation for the chat completions API.
--- The other half of the pair is src/wire_chat.c. Each message is encoded once: its
--- bytes are kept, weakly, by the message table, those of a history that only grows by
--- its list; so a turn costs what it adds.
+-- The other half of the pair is src/wire_chat.c.
 
 local json = require "oaichat.json"
-local tables = require "oaichat.tables"
-local ropes = require "oaichat.wire.rope"
+local lists = require "oaichat.wire.list"
 
 local M = { name = "chat", path = "/chat/completions" }
-
--- message -> { origin -> bytes }; messages in a history never change.
-local encoded = setmetatable({}, { __mode = "k" })
 
 --- Where an opaque field must not be sent back although it came from there.
 -- DeepSeek wants reasoning_content in rounds with tool calls only
@@ -119,26 +113,11 @@ local function carried(messages)
   return out
 end
 
-local function encode_message(message, origin, position)
-  local by_origin = encoded[message]
-  local text = by_origin and by_origin[origin]
-  if text then return text end
-  local bytes, why, err = json.encode_parts(wire_message(message, origin))
-  if not bytes then
-    local dot, place = err.path ~= "" and "." or "", ("messages[%d]"):format(position)
-    if position == 0 then dot, place, err.path, why = "", "system", "", why:gsub("^content: ", "") end
-    err.path = place .. dot .. err.path
-    err.message = place .. (dot == "" and ": " or ".") .. why
-    err.safe_message = err.message
-    return nil, err.message, err
-  end
-  if not by_origin then
-    by_origin = {}
-    encoded[message] = by_origin
-  end
-  by_origin[origin] = bytes
-  return bytes
-end
+local list = lists.new {
+  encode = function(message, origin) return json.encode_parts(wire_message(message, origin)) end,
+  alone = function(message) return not is_split(message) end,
+  carried = carried,
+}
 
 local RESERVED = { messages = true, model = true, stream = true }
 
@@ -189,95 +168,6 @@ local function system_message(text)
   return said
 end
 
--- ---- a history that only grows -------------------------------------------------------
-
--- list -> { origin -> rope of `taken` messages; false: they do not stand alone }
-local grown = setmetatable({}, { __mode = "k" })
-
-local function push(rope, text)
-  if type(text) == "string" then return ropes.push(rope, text) end
-  for i = 1, #text do ropes.push(rope, text[i]) end
-end
-
--- The bytes of all its messages, with commas between them; false: they do not stand
--- alone; nil, message, err.
-local function rope_of(messages, origin)
-  local by_origin = grown[messages]
-  if not by_origin then
-    by_origin = {}
-    grown[messages] = by_origin
-  end
-  local rope = by_origin[origin]
-  if rope == false then return false end
-  if not rope then
-    rope = ropes.new()
-    rope.taken = 0
-  end
-  if rope.taken == #messages then return rope end
-  by_origin[origin] = nil -- an error that passes through must not leave it half grown
-  for i = rope.taken + 1, #messages do
-    if is_split(messages[i]) then
-      by_origin[origin] = false
-      return false
-    end
-    local text, why, err = encode_message(messages[i], origin, i)
-    if not text then return nil, why, err end
-    if i > 1 then ropes.push(rope, ",") end
-    push(rope, text)
-    rope.taken = i
-  end
-  by_origin[origin] = rope
-  return rope
-end
-
--- ---- a body ----------------------------------------------------------------------------
-
--- Adds an encoded message, behind a comma where others stand before it: a string, or a
--- long one's pieces.
-local function put(parts, n, text)
-  if n > 1 then
-    n = n + 1
-    parts[n] = ","
-  end
-  if type(text) == "string" then
-    parts[n + 1] = text
-    return n + 1
-  end
-  for i = 1, #text do parts[n + i] = text[i] end
-  return n + #text
-end
-
--- Adds messages; `before` of the conversation stand before them.
-local function put_messages(parts, n, messages, origin, before)
-  local list = carried(messages)
-  for i = 1, #list do
-    local text, why, err = encode_message(list[i], origin, before + i)
-    if not text then return nil, why, err end
-    n = put(parts, n, text)
-  end
-  return n
-end
-
-local function put_rope(parts, n, rope)
-  if rope.n > 0 and n > 1 then
-    n = n + 1
-    parts[n] = ","
-  end
-  for i = 1, rope.n do parts[n + i] = rope[i] end
-  return n + rope.n
-end
-
--- The history and what stands behind it.
-local function put_all(parts, n, conversation)
-  local messages, added, origin = conversation.messages, conversation.added, conversation.origin
-  if not added then return put_messages(parts, n, messages, origin, 0) end
-  if not messages[1] then return put_messages(parts, n, added, origin, 0) end
-  local rope, why, err = rope_of(messages, origin)
-  if err then return nil, why, err end
-  if not rope then return put_messages(parts, n, tables.add(tables.add({}, messages), added), origin, 0) end
-  return put_messages(parts, put_rope(parts, n, rope), added, origin, #messages)
-end
-
 --- Renders a request body as a list of byte strings.
 --- @param conversation { system: string|nil, messages: table[], added: table[]|nil, origin: string } added: what
 ---   stands behind messages, which is a list that only ever grows then
@@ -291,12 +181,10 @@ function M.render(conversation, options)
   if not rest then return nil, why, err end
   local parts, n = { before }, 1
   if conversation.system then
-    local text
-    text, why, err = encode_message(system_message(conversation.system), conversation.origin, 0)
-    if not text then return nil, why, err end
-    n = put(parts, n, text)
+    n, why, err = list:put(parts, n, system_message(conversation.system), conversation.origin, 0)
+    if not n then return nil, why, err end
   end
-  n, why, err = put_all(parts, n, conversation)
+  n, why, err = list:put_all(parts, n, conversation)
   if not n then return nil, why, err end
   parts[n + 1] = "]" .. rest .. "}"
   return parts

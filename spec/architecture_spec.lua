@@ -30,6 +30,7 @@ local LUA_LEVELS = {
   source = 3, canned = 3.2, account = 3, circuit = 1, limiter = 4, ["limiter/redis"] = 3.8, ["limiter/script"] = 0,
   route = 4.6, ["route/steps"] = 3, ["route/kinds"] = 4.4, ["route/hedge"] = 4.5,
   moderation = 4.5, gate = 4.6, policy = 4.8, ["turn/call"] = 4.9,
+  ["turn/instead"] = 2, ["wire/responses"] = 3,
   ["history/common"] = 3, ["history/journal"] = 3.1, ["history/disk"] = 3.2, ["history/memory"] = 4,
   ["history/file"] = 4,
   ["resp/url"] = 1, ["resp/faults"] = 1, ["resp/parser"] = 2, ["resp/link"] = 3.2, resp = 3.5,

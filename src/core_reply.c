@@ -99,6 +99,7 @@ static void set_items(lua_State *L, const oai_exchange *x) {
   set_buf(L, "whole", &d->whole);
   if (!d->nitems && !d->whole.n) return;
   set_string(L, "api", oai_exchange_wire(x)->name);
+  set_number(L, "sequence", d->sequence);
   int n = 0;
   lua_createtable(L, (int)d->nitems, 0);
   for (size_t i = 0; i < d->nitems; i++) {

@@ -89,8 +89,10 @@ end
 --- @return table counts input, output, cached, reasoning, tokens, audio
 function M.read(usage)
   if type(usage) ~= "table" then return {} end
-  local sent, got = usage.prompt_tokens_details, usage.completion_tokens_details
-  local input, output = count(usage.prompt_tokens), count(usage.completion_tokens)
+  local sent = usage.prompt_tokens_details or usage.input_tokens_details
+  local got = usage.completion_tokens_details or usage.output_tokens_details
+  local input = count(usage.prompt_tokens) or count(usage.input_tokens)
+  local output = count(usage.completion_tokens) or count(usage.output_tokens)
   local heard, spoken = detail(sent, "audio_tokens"), detail(got, "audio_tokens")
   return {
     input = input, output = output, cached = detail(sent, "cached_tokens"), reasoning = detail(got, "reasoning_tokens"),

@@ -99,7 +99,8 @@ local function message_of(choice, origin, raw)
   message.refusal = choice.refusal
   local meta = { origin = origin, model = raw.model, id = raw.id, finish_reason = choice.finish_reason }
   meta.opaque = opaque_of(choice.extras, "message")
-  if raw.opaque then meta.api, meta.items = raw.api, raws.items(raw) end
+  meta.api = raw.api
+  if raw.opaque then meta.items = raws.items(raw) end
   if choice.reasoning_field then
     meta.opaque = meta.opaque or {}
     meta.opaque[choice.reasoning_field] = choice.reasoning

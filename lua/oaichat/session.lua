@@ -93,6 +93,15 @@ end
 local ENDPOINT = { messages = true, api_key = true, fallbacks = true, moderation = true }
 for _, name in ipairs(CORE) do ENDPOINT[name] = name ~= "ca_file" end
 
+-- What is kept where must be possible, and be one thing.
+local function wrong_state(opts, wire)
+  local state = opts.state or "history"
+  if state ~= "history" and state ~= "server" then return 'state is "history" or "server"' end
+  if state == "history" then return nil end
+  if not wire.keeps_state then return ('state = "server": the %s API keeps no conversation'):format(wire.name) end
+  if opts.context then return 'state = "server" and context exclude each other: the server keeps the whole' end
+end
+
 -- What each turn looks up where its own options say nothing.
 local function kept(opts)
   local out = {}
@@ -142,7 +151,7 @@ function M.new(opts, wire)
   options.check(opts, settings.NEW)
   if opts.api_key == true then errors.misuse("api_key: string or false expected") end
   check_params(opts.params, wire)
-  local wrong = bad_value(opts)
+  local wrong = bad_value(opts) or wrong_state(opts, wire)
   if wrong then return config(wrong) end
   local for_core = { wire = wire.name, path = wire.path }
   for _, name in ipairs(CORE) do for_core[name] = opts[name] end

@@ -15,7 +15,7 @@ M.CORE = {
 
 --- What chat.new takes.
 M.NEW = {
-  api = "string", model = "string", system = "string", params = "table", messages = "table",
+  api = "string", state = "string", model = "string", system = "string", params = "table", messages = "table",
   base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
   timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
   limits = {

@@ -131,6 +131,9 @@ local function event_of(kind, a, b, c, d, e, f)
     return { type = kind, choice = a, index = b, id = c, name = d, arguments = e, partial = f }
   elseif kind == "usage" then
     return { type = kind, usage = a }
+  elseif kind == "progress" then
+    a.type = kind
+    return a
   elseif kind == "finish" then
     return { type = kind, finish_reason = a, choice = b }
   end
@@ -149,7 +152,8 @@ end
 --- `partial`, the value so far (it grows in place, nothing of it is proved) · tool_call
 --- { index, id, name, arguments, partial, choice }: while partial is true,
 --- `arguments` is the new fragment; at last, with partial = false, the whole ·
---- tool_result { id, name, content, is_error } · item { index, value, valid }: an element
+--- tool_result { id, name, content, is_error } · progress { tool, status, id, data }: what a tool that the server
+--- runs is doing, data is its event · item { index, value, valid }: an element
 --- of a schema's list that is whole · usage { usage } · finish { finish_reason, choice } · restart { via, message }:
 --- a fallback answers, the text shown so far must be withdrawn.
 --- Never raises: it ends, and result() says how.

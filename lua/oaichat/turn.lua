@@ -8,6 +8,7 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local history = require "oaichat.turn.history"
 local later = require "oaichat.later"
+local instead = later "oaichat.turn.instead"
 local approval = later "oaichat.approval"
 local message = require "oaichat.message"
 local partial = later "oaichat.partial"
@@ -112,11 +113,11 @@ local function request(turn)
   if gate then ok, _, err = gate:input(turn) end
   if not ok then return turn:_fail(err) end
   turn.tools = tool_set(turn)
-  local asked = requests.options(turn)
+  turn.asked = requests.options(turn)
   local talk, call
-  talk, _, err = requests.fitting(turn, asked.tools)
+  talk, _, err = requests.fitting(turn, turn.asked.tools)
   if not talk then return turn:_fail(err) end
-  call, _, err = next_call.new(turn, talk, asked)
+  call, _, err = next_call.new(turn, talk, turn.asked)
   if not call then return turn:_fail(err) end
   ok, _, err = history.begin(turn)
   if not ok then return turn:_fail(err) end
@@ -194,8 +195,7 @@ local function check_data(turn, reply)
     return succeed(turn, reply)
   end
   local max = requests.option(turn, "repairs") or structured.REPAIRS
-  -- what a stream has shown cannot be taken back
-  local mend = not turn.streaming and turn.plan:repair(reply, err, max)
+  local mend = not turn.streaming and turn.plan:repair(reply, err, max) -- what a stream has shown stays
   if not mend then return turn:_fail(err) end
   note_round(turn, reply)
   turn.extra = mend
@@ -218,6 +218,7 @@ local function go_on(turn)
   turn.call = nil
   if err then
     if turn.plan and not turn.canceled and turn.plan:degrade(err) then return request(turn) end
+    if instead.change(turn, err) then return request(turn) end
     return turn:_fail(err)
   end
   if not turn.manual and turn.tools and turn.tools:takes(reply.tool_calls) then
@@ -368,7 +369,7 @@ function M.start(session, own, opts, streaming, manual, wrong)
     session = session, opts = opts, streaming = streaming, extra = NONE, queue = NONE,
     requests = 0, calls = 0, over = false, manual = manual, added = own,
     stop_at = deadline and core.now() + deadline,
-    call = nil, items = nil, reply = nil, err = nil, begun = nil, -- room for them
+    call = nil, asked = nil, items = nil, reply = nil, err = nil, begun = nil, -- room for them
   }, Turn)
   session._turn = turn -- what session:cancel() ends
   if wrong then

@@ -15,7 +15,8 @@ local PART_MARKS = {
   type = true, id = true, detail = true, format = true, data = true, file_data = true, file_id = true,
 }
 local META_MARKS = {
-  origin = true, hash = true, id = true, state = true, reply_id = true, finish_reason = true, signature = true,
+  origin = true, api = true, hash = true, id = true, state = true, reply_id = true, finish_reason = true,
+  signature = true, type = true, call_id = true, status = true, encrypted_content = true,
 }
 local NO_MARKS = {}
 

@@ -13,10 +13,10 @@ M.RETRIES = 2
 
 local NONE = {}
 
-local function options_of(turn, model)
+local function options_of(turn, asked)
   local session, opts = turn.session, turn.opts
   return {
-    stream = turn.streaming, origin = session._origin, model = model, hooks = session._options.hooks,
+    stream = asked.stream, origin = session._origin, model = asked.model, hooks = session._options.hooks,
     log = session._options.log, timeouts = opts.timeouts, headers = opts.headers, stop_at = turn.stop_at,
     engine = session._engine, retries = (requests.option(turn, "retry") or NONE).max or M.RETRIES,
     idempotency = requests.option(turn, "idempotency"),
@@ -27,7 +27,7 @@ local function of_policy(turn, talk, asked)
   local session = turn.session
   turn.scope = turn.scope or session._policy:scope(turn)
   return session._policy:call {
-    talk = talk, asked = asked, wire = session._wire, options = options_of(turn, asked.model), scope = turn.scope,
+    talk = talk, asked = asked, wire = session._wire, options = options_of(turn, asked), scope = turn.scope,
     cache = turn.opts.cache, commit = requests.option(turn, "commit"), hedge = requests.option(turn, "hedge"),
   }
 end
@@ -43,7 +43,7 @@ function M.new(turn, talk, asked)
   else
     local parts, why, err = session._wire.render(talk, asked)
     if not parts then return nil, why, err end
-    call = attempts.new(session._core, parts, options_of(turn, asked.model))
+    call = attempts.new(session._core, parts, options_of(turn, asked))
   end
   if session._gate then return gate.call(session._gate, call, turn) end
   return call

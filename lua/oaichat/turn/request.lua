@@ -69,10 +69,15 @@ function M.options(turn)
   local parallel = M.option(turn, "parallel_tool_calls")
   if list and parallel ~= nil then params = tables.merged(params, { parallel_tool_calls = parallel }) end
   if turn.plan then params = tables.merged(params, { response_format = turn.plan:response_format() }) end
-  return {
+  local asked = {
     model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),
-    stream = turn.streaming,
+    stream = turn.streaming, state = session._options.state,
   }
+  local streams = session._wire.streams
+  if streams and streams(params) then asked.stream = true end
+  -- what a refusal has taught
+  if session._changes then asked = tables.merged(asked, session._changes) end
+  return turn.changes and tables.merged(asked, turn.changes) or asked
 end
 
 --- The conversation of the next request: the history and what stands behind it.

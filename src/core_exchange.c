@@ -30,6 +30,16 @@ static size_t body_size(const oai_request *r) {
   return n;
 }
 
+/* resume = an exchange that failed: the new one goes on with its answer. */
+static oai_exchange *resumed(lua_State *L) {
+  if (!lua_istable(L, 3)) return NULL;
+  lua_getfield(L, 3, "resume");
+  oai_core_exchange *c =
+      lua_isnil(L, -1) ? NULL : oai_box_check(L, lua_gettop(L), OAI_EXCHANGE);
+  lua_pop(L, 1);
+  return c ? c->x : NULL;
+}
+
 int oai_exchange_push(lua_State *L, bool stream) {
   oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
   oai_request r;
@@ -56,9 +66,11 @@ int oai_exchange_push(lua_State *L, bool stream) {
     return oai_push_error(L, "too_large", "request",
                           "the request is larger than limits.request_bytes");
   }
+  oai_exchange *failed = resumed(L);
   c->engine = oai_engine_ref(s->engine);
   c->x = oai_exchange_start(s->engine, s->endpoint, s->wire, &r);
   if (!c->x) return luaL_error(L, "not enough memory");
+  if (failed) oai_exchange_go_on_with(c->x, failed);
   lua_settop(L, 5);
   return 1;
 }
@@ -281,8 +293,9 @@ static int exchange_result(lua_State *L) {
   return 2;
 }
 
-/* exchange:retry(attempts, idempotent) -> seconds to wait before the next one |
- * nil, seconds that the server asked for | nil. Of one that has failed. */
+/* exchange:retry(attempts, idempotent[, resumes]) -> seconds to wait before the
+ * next one | nil, seconds that the server asked for | nil. Of one that has
+ * failed; resumes: the next goes on where this one stopped. */
 static int exchange_retry(lua_State *L) {
   oai_core_exchange *c = check(L);
   unsigned char dice = 0;
@@ -295,7 +308,7 @@ static int exchange_retry(lua_State *L) {
   facts.retry_after_ms = oai_exchange_header(c->x, "retry-after-ms");
   facts.retry_after = oai_exchange_header(c->x, "retry-after");
   facts.should_retry = oai_exchange_header(c->x, "x-should-retry");
-  facts.content = oai_exchange_has_content(c->x);
+  facts.content = oai_exchange_has_content(c->x) && !lua_toboolean(L, 4);
   facts.now = (double)time(NULL);
   oai_platform_random(&dice, 1);
   facts.dice = dice / 255.0;

@@ -65,6 +65,9 @@ const char *oai_read_request(lua_State *L, oai_core_session *s,
   r->deadline = oai_opt_seconds(L, 3, "deadline", -1);
   oai_read_timeouts(L, 3, &r->timeouts);
   read_method(L, r);
+  lua_getfield(L, 3, "resumable");
+  r->resumable = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   const char *wrong = read_path(L, r);
   return wrong ? wrong : oai_read_headers(L, 3, &r->headers);
 }

@@ -55,7 +55,7 @@ bool oai_exchange_read(oai_exchange *x, const oai_sse_event *event) {
 }
 
 static bool close_delta(oai_exchange *x) {
-  if (x->delta_ended) return false;
+  if (x->delta_ended || (x->resumable && x->failure)) return false;
   x->delta_ended = true;
   if (oai_delta_end(&x->delta) != OAI_OK) x->nomem = true;
   return x->delta.nops > 0;
@@ -155,6 +155,7 @@ static void init(oai_exchange *x, const oai_request *r) {
   x->transfer.done = on_done;
   x->timer.fire = oai_exchange_on_timer;
   x->stream = r->stream;
+  x->resumable = r->resumable;
   x->timeouts = r->timeouts;
   x->start = oai_engine_now(x->engine);
   x->total_at = r->deadline < 0 ? -1 : x->start + r->deadline;
@@ -188,6 +189,13 @@ oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
   oai_engine_add(engine, &x->transfer);
   oai_exchange_arm(x);
   return x;
+}
+
+void oai_exchange_go_on_with(oai_exchange *x, oai_exchange *failed) {
+  oai_delta empty = x->delta;
+  x->delta = failed->delta;
+  x->delta.resumed = x->delta.sequence;
+  failed->delta = empty;
 }
 
 void oai_exchange_cancel(oai_exchange *x) {

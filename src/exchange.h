@@ -20,6 +20,8 @@ typedef struct oai_request {
   const char *method;         /* NULL: POST */
   struct curl_slist *headers; /* besides the endpoint's; taken over */
   bool stream;                /* events are wanted */
+  bool resumable; /* the answer may be gone on with: what is half there when it
+                     fails stays half there */
   oai_timeouts timeouts;
   double deadline; /* seconds for the call this attempt is part of; < 0: none */
 } oai_request;
@@ -40,6 +42,9 @@ typedef struct oai_timing {
 /* NULL: no memory. Always takes request->headers over. */
 oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
                                  const oai_wire *wire, oai_request *request);
+/* Goes on with the answer of one that failed, which was resumable: what it
+ * assembled is taken over. Called once, before anything was pulled. */
+void oai_exchange_go_on_with(oai_exchange *x, oai_exchange *failed);
 /* Frees everything at once, the socket too. */
 void oai_exchange_free(oai_exchange *x);
 /* Ends it as canceled unless it has ended; the socket is closed at once. */

@@ -28,7 +28,7 @@ struct oai_exchange {
   oai_endpoint *endpoint;
   const oai_wire *wire;
   oai_timeouts timeouts;
-  bool stream, chunks, bodyless;
+  bool stream, chunks, bodyless, resumable;
   bool usual; /* the handle has nothing that the next request must not have */
 
   /* the request */

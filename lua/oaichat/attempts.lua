@@ -61,6 +61,12 @@ local function ratelimit(exchange)
   return out
 end
 
+-- Goes on with an answer where the last exchange stopped.
+local function resume(call, wire_options)
+  wire_options.method, wire_options.path, wire_options.resume = "GET", call.rest, call.exchange
+  return call.session:stream("", wire_options)
+end
+
 -- One attempt's exchange. May wait where there is an account: for its limits.
 local function exchange_of(call)
   local options = call.options
@@ -77,11 +83,15 @@ local function exchange_of(call)
   local granted = call.ticket and call.ticket:left()
   if granted then left = math.min(left or granted, granted) end
   local wire_options
-  if options.timeouts or call.headers or left then
-    wire_options = { timeouts = options.timeouts, headers = call.headers, deadline = left }
+  if options.timeouts or call.headers or left or options.resume then
+    wire_options = {
+      timeouts = options.timeouts, headers = call.headers, deadline = left, resumable = options.resume ~= nil,
+    }
   end
   local exchange, why, failure
-  if options.stream then
+  if call.rest then
+    exchange, why, failure = resume(call, wire_options)
+  elseif options.stream then
     exchange, why, failure = call.session:stream(call.parts, wire_options)
   else
     exchange, why, failure = call.session:send(call.parts, wire_options)
@@ -117,7 +127,7 @@ end
 function M.new(session, parts, options)
   return setmetatable({
     session = session, parts = parts, options = options, origin = options.origin, hooks = options.hooks,
-    log = options.log, model = options.model, attempts = options.attempts or {}, made = 0,
+    log = options.log, model = options.model, attempts = options.attempts or {}, made = 0, fresh = 0,
     headers = headers_of(options),
     exchange = nil, untold = nil, fed = nil, raw = nil, request_id = nil, -- room for them
   }, Call)
@@ -220,6 +230,20 @@ end
 
 -- ---- how an attempt ended ------------------------------------------------------------
 
+-- What broke on the way; what the answer itself says with its 200 it would say again.
+local BROKE = { network = true, timeout = true, incomplete_stream = true }
+local function broke(failure)
+  return failure.phase ~= "total" and (BROKE[failure.kind] or (failure.status or 0) >= 429)
+end
+
+-- Where the rest of the answer can be read, after it broke. What came since the last time
+-- makes the count of attempts start over.
+local function note_rest(call, raw, failure)
+  local rest = call.options.resume and broke(failure) and call.options.resume(raw)
+  if rest and rest ~= call.rest then call.fresh = call.made - 1 end
+  call.rest = rest or nil
+end
+
 -- Reads what the exchange left, once, and notes the attempt.
 local function conclude(call)
   if call.raw or not call.exchange then return end
@@ -240,7 +264,10 @@ local function conclude(call)
     local _
     _, _, call.refused = call.ticket:feed()
   end
-  if failure then call.wait, call.asked = exchange:retry(call.made, call.options.idempotency) end
+  if failure then
+    note_rest(call, raw, failure)
+    call.wait, call.asked = exchange:retry(call.made - call.fresh, call.options.idempotency or call.rest, call.rest)
+  end
   if call.ticket then call.ticket:leave(entry, call) end
   call.ticket = nil
 end
@@ -257,7 +284,7 @@ end
 function Call:pause()
   conclude(self)
   local options = self.options
-  if not self.wait or self.canceled or self.refused or self.made > options.retries then return nil end
+  if not self.wait or self.canceled or self.refused or self.made - self.fresh > options.retries then return nil end
   if options.stop_at and core.now() + self.wait >= options.stop_at then return nil end
   return self.wait
 end

@@ -15,11 +15,13 @@ local NONE = {}
 
 local function options_of(turn, asked)
   local session, opts = turn.session, turn.opts
+  local wire = session._wire
   return {
     stream = asked.stream, origin = session._origin, model = asked.model, hooks = session._options.hooks,
     log = session._options.log, timeouts = opts.timeouts, headers = opts.headers, stop_at = turn.stop_at,
     engine = session._engine, retries = (requests.option(turn, "retry") or NONE).max or M.RETRIES,
     idempotency = requests.option(turn, "idempotency"),
+    resume = wire.streams and wire.streams(asked.params) and wire.resume or nil,
   }
 end
 

@@ -20,10 +20,10 @@ typedef struct oai_request {
   const char *method;         /* NULL: POST */
   struct curl_slist *headers; /* besides the endpoint's; taken over */
   bool stream;                /* events are wanted */
-  bool resumable; /* the answer may be gone on with: what is half there when it
-                     fails stays half there */
   oai_timeouts timeouts;
   double deadline; /* seconds for the call this attempt is part of; < 0: none */
+  bool resumable;  /* the answer may be gone on with: what is half there when it
+                      fails stays half there */
 } oai_request;
 
 typedef enum oai_pull {

@@ -77,7 +77,8 @@ static bool answer(world *w, const char *bytes) {
 
 /* Asks without a body, and reads to the end. */
 static void play(world *w, const char *method, bool stream, const char *bytes) {
-  oai_request r = {NULL, 0, "/a?b", method, NULL, stream, {5, 5, 5, 5, 5}, -1};
+  oai_request r = {NULL, 0,    "/a?b", method, NULL, stream, {5, 5, 5, 5, 5},
+                   -1,   false};
   bool answered = false, end = false;
   up(w);
   w->x = oai_exchange_start(w->engine, w->endpoint, &oai_wire_raw, &r);

@@ -113,7 +113,15 @@ static oai_read on_arguments(oai_reader *r, const event *e) {
   return add_arguments(r, e, &e->delta, false);
 }
 
+/* Also of a call whose item was not announced. */
 static oai_read on_arguments_done(oai_reader *r, const event *e) {
+  oai_choice *c;
+  oai_call *call;
+  oai_scan_str name = oai_wire_text_of(r, e->data, "name");
+  oai_status status = oai_responses_call(r, NULL, e->index, &c, &call);
+  if (status == OAI_OK && name.n && !call->name.buf.n)
+    status = oai_delta_call_name(call, &name);
+  if (status != OAI_OK) return oai_wire_check(r, status);
   return add_arguments(r, e, &e->arguments, true);
 }
 

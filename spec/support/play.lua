@@ -5,6 +5,7 @@
 local assert = require "luassert"
 local chat = require "oaichat"
 local core = require "oaichat.core"
+local dialects = require "spec.support.dialects"
 local testing = require "oaichat.testing"
 
 local M = {}
@@ -68,9 +69,14 @@ function M.write(response, bytes, split)
   return response
 end
 
---- A good answer, as the request asks for it.
+--- A good answer, as the request asks for it, in the format of its API.
 function M.good(request, response, text)
-  if request:json().stream then
+  local other = dialects.of(request)
+  if other and request:json().stream then
+    response:raw(M.HEAD .. other.open .. other.text(text or "good") .. other.stop):close()
+  elseif other then
+    response:raw(M.http(200, other.whole(text or "good"))):close()
+  elseif request:json().stream then
     response:event(testing.chunk(text or "good")):event(testing.chunk({}, { finish_reason = "stop" })):done():finish()
   else
     response:json(200, testing.completion(text or "good"))

@@ -92,12 +92,9 @@ local function assistant_items(message, origin, unstored)
   local out, text = {}, said(message)
   if text then out[1] = { role = "assistant", content = text } end
   for _, call in ipairs(message.tool_calls or {}) do
-    local fn = call["function"]
-    if fn then
-      out[#out + 1] = { type = "function_call", call_id = call.id, name = fn.name, arguments = fn.arguments }
-    else
-      out[#out + 1] = { type = "custom_tool_call", call_id = call.id, name = call.custom.name, input = call.custom.input }
-    end
+    local fn, custom = call["function"], call.custom
+    out[#out + 1] = fn and { type = "function_call", call_id = call.id, name = fn.name, arguments = fn.arguments }
+      or { type = "custom_tool_call", call_id = call.id, name = custom.name, input = custom.input }
   end
   return out
 end

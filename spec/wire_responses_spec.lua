@@ -287,9 +287,9 @@ describe("a session over the Responses API", function()
       assert.equal(3, #server.requests)
       assert.is_nil(sent(2).include)
       assert.is_nil(sent(3).include)
-      local own = play.session(server, { api = "responses", params = { store = false, include = { "x" } } })
+      local own = play.session(server, { api = "responses", params = { store = false, include = { "file_search_call.results" } } })
       own:send "c"
-      assert.same({ "x" }, sent().include)
+      assert.same({ "file_search_call.results" }, sent().include)
     end)
   end)
 
@@ -312,7 +312,7 @@ describe("a session over the Responses API", function()
           broken(delta("a\\ud83d", 1) .. delta("\\ude80b", 2)),
           function(_, response) response:json(502, { error = { message = "gateway" } }) end,
           function(_, response) response:raw(play.HEAD .. delta("c", 3) .. finished(4)):close() end)
-        local heard, reply = {}, nil
+        local heard, reply = {}
         if mode == "send" then
           reply = assert(s:send "go")
         else

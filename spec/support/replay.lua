@@ -1,10 +1,11 @@
 --- replay: sends the bodies recorded in a file (arg 1) to the server at a base URL
--- (arg 2) and counts those that it takes; prints what it says of the others.
+-- (arg 2), as the wire of a name (arg 3) does, and counts those that it takes; prints what it says of the others.
 
 local core = require "oaichat.core"
 local json = require "oaichat.json"
 
-local session = assert(core.new { base_url = arg[2], api_key = "sk-replay" })
+local wire = require("oaichat.wire." .. arg[3])
+local session = assert(core.new { base_url = arg[2], api_key = "sk-replay", wire = wire.name, path = wire.path })
 local seen, total, taken = {}, 0, 0
 
 local function post(body)
@@ -31,5 +32,6 @@ for body in pairs(seen) do
   if request and request.stream then streams = streams + 1 end
 end
 
-print(("requests accepted by the specification: %d of %d (%d of them streaming)"):format(taken, total, streams))
+print(("%s: requests accepted by the specification: %d of %d (%d of them streaming)")
+  :format(wire.name, taken, total, streams))
 os.exit(total > 0 and taken == total and streams > 0 and streams < total and 0 or 1)

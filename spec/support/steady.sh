@@ -32,7 +32,9 @@ port=$(lua5.4 spec/support/port.lua free)
 setsid npx --yes --package=@stdy/cli@0.22.1 steady --host 127.0.0.1 -p "$port" "$spec" >"$work/steady.log" 2>&1 &
 server=$!
 lua5.4 spec/support/port.lua await "$port"
-lua5.4 spec/support/replay.lua "$work/requests" "http://127.0.0.1:$port"
+for wire in chat responses; do
+  lua5.4 spec/support/replay.lua "$work/requests.$wire" "http://127.0.0.1:$port" "$wire"
+done
 
 port=$(lua5.4 spec/support/port.lua free)
 HOST=127.0.0.1 PORT=$port setsid npx --yes --package=@dwmkerr/mock-llm@0.1.29 mock-llm >"$work/mock.log" 2>&1 &

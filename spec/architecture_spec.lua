@@ -7,7 +7,7 @@ local C_LEVELS = {
   timers = 0, regex = 0, bpe = 0, unicode = 0, file = 0,
   sse = 1, retry = 1, limit = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1, listen = 1,
   delta = 2, conn = 2,
-  wire = 3,
+  wire = 3, form = 1,
   exchange = 4,
   core = 5, compat = 5,
 }

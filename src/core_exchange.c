@@ -24,12 +24,6 @@ static oai_core_exchange *check(lua_State *L) {
 
 /* ---- start -------------------------------------------------------------- */
 
-static size_t body_size(const oai_request *r) {
-  size_t n = 0;
-  for (size_t i = 0; i < r->nparts; i++) n += r->parts[i].n;
-  return n;
-}
-
 /* resume = an exchange that failed: the new one goes on with its answer. */
 static oai_exchange *resumed(lua_State *L) {
   if (!lua_istable(L, 3)) return NULL;
@@ -38,6 +32,41 @@ static oai_exchange *resumed(lua_State *L) {
       lua_isnil(L, -1) ? NULL : oai_box_check(L, lua_gettop(L), OAI_EXCHANGE);
   lua_pop(L, 1);
   return c ? c->x : NULL;
+}
+
+static size_t body_size(const oai_request *r) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->nparts; i++) n += r->parts[i].n;
+  return n;
+}
+
+/* What is wrong with a request whose values are fine; pushes the failure. */
+static int refuse(lua_State *L, oai_request *r, const char *kind,
+                  const char *code, const char *why) {
+  curl_slist_free_all(r->headers);
+  return oai_push_error(L, kind, code, why);
+}
+
+static int start(lua_State *L, oai_core_session *s, oai_core_exchange *c,
+                 oai_request *r) {
+  size_t nform;
+  char message[300];
+  /* these may raise: nothing is held yet */
+  oai_exchange *failed = resumed(L);
+  const oai_form_part *form = oai_read_form(L, 6, &nform);
+  const char *wrong = oai_read_request(L, s, r);
+  if (wrong) return refuse(L, r, "config", "config", wrong);
+  if (body_size(r) > s->endpoint->limits.request_bytes)
+    return refuse(L, r, "too_large", "request",
+                  "the request is larger than limits.request_bytes");
+  if (form && !(r->form = oai_form_open(form, nform, message, sizeof message)))
+    return refuse(L, r, "storage", "io", message);
+  c->engine = oai_engine_ref(s->engine);
+  c->x = oai_exchange_start(s->engine, s->endpoint, s->wire, r);
+  if (!c->x) return luaL_error(L, "not enough memory");
+  if (failed) oai_exchange_go_on_with(c->x, failed);
+  lua_settop(L, 5);
+  return 1;
 }
 
 int oai_exchange_push(lua_State *L, bool stream) {
@@ -56,23 +85,7 @@ int oai_exchange_push(lua_State *L, bool stream) {
   lua_getuservalue(L, 5); /* 6 */
   r.nparts = oai_read_body(L, 2, 6, parts);
   r.parts = parts;
-  const char *wrong = oai_read_request(L, s, &r);
-  if (wrong) {
-    curl_slist_free_all(r.headers);
-    return oai_push_error(L, "config", "config", wrong);
-  }
-  if (body_size(&r) > s->endpoint->limits.request_bytes) {
-    curl_slist_free_all(r.headers);
-    return oai_push_error(L, "too_large", "request",
-                          "the request is larger than limits.request_bytes");
-  }
-  oai_exchange *failed = resumed(L);
-  c->engine = oai_engine_ref(s->engine);
-  c->x = oai_exchange_start(s->engine, s->endpoint, s->wire, &r);
-  if (!c->x) return luaL_error(L, "not enough memory");
-  if (failed) oai_exchange_go_on_with(c->x, failed);
-  lua_settop(L, 5);
-  return 1;
+  return start(L, s, c, &r);
 }
 
 /* ---- reading ----------------------------------------------------------------
@@ -109,6 +122,7 @@ static int push_event(lua_State *L, const oai_sse_event *event) {
  *   "text" | "reasoning" | "refusal", piece, choice (from 0)
  *   "tool_call", choice, index (from 1), id, name, arguments, partial
  *   "usage", table · "finish", reason, choice
+ *   "data", bytes: of a body that is pulled
  *   "progress", table: what a tool that the server runs is doing
  *   "chunk", data: an event's JSON, after exchange:chunks(); on the raw wire
  *   any data, and name | nil, id | nil, retry (ms) | nil */
@@ -119,6 +133,10 @@ static int exchange_next(lua_State *L) {
   switch (pull(L, c, &op, &event)) {
   case OAI_PULL_OP: return oai_op_push(L, c->x, &op);
   case OAI_PULL_CHUNK: return push_event(L, &event);
+  case OAI_PULL_DATA:
+    lua_pushliteral(L, "data");
+    push_slice(L, event.data);
+    return 2;
   default: return 0;
   }
 }
@@ -164,7 +182,7 @@ static void drain(lua_State *L, oai_core_exchange *c) {
   oai_sse_event event;
   oai_pull got;
   do got = pull(L, c, &op, &event);
-  while (got == OAI_PULL_OP || got == OAI_PULL_CHUNK);
+  while (got == OAI_PULL_OP || got == OAI_PULL_CHUNK || got == OAI_PULL_DATA);
 }
 
 /* exchange:drain() -> done: for those who want the end alone */
@@ -322,6 +340,18 @@ static int exchange_retry(lua_State *L) {
   return 2;
 }
 
+/* exchange:progress() -> bytes sent, of | nil, received, of | nil */
+static int exchange_progress(lua_State *L) {
+  oai_progress p = oai_exchange_progress(check(L)->x);
+  curl_off_t n[] = {p.sent, p.to_send, p.received, p.to_receive};
+  for (int i = 0; i < 4; i++)
+    if (n[i] < 0)
+      lua_pushnil(L);
+    else
+      lua_pushinteger(L, (lua_Integer)n[i]);
+  return 4;
+}
+
 static int exchange_close(lua_State *L) {
   oai_core_exchange *c = oai_box_take(L, 1, OAI_EXCHANGE);
   if (!c) return 0;
@@ -338,23 +368,16 @@ static int exchange_done_with(lua_State *L) {
   return oai_exchange_draining(check(L)->x) ? 0 : exchange_close(L);
 }
 
-static const luaL_Reg methods[] = {{"next", exchange_next},
-                                   {"text", exchange_text},
-                                   {"chunks", exchange_chunks},
-                                   {"drain", exchange_drain},
-                                   {"ready", exchange_ready},
-                                   {"wait", exchange_wait},
-                                   {"done", exchange_done},
-                                   {"result", exchange_result},
-                                   {"cancel", exchange_cancel},
-                                   {"header", exchange_header},
-                                   {"headers", exchange_headers},
-                                   {"id", exchange_id},
-                                   {"relist", exchange_relist},
-                                   {"retry", exchange_retry},
-                                   {"close", exchange_close},
-                                   {"done_with", exchange_done_with},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"next", exchange_next},           {"text", exchange_text},
+    {"chunks", exchange_chunks},       {"drain", exchange_drain},
+    {"ready", exchange_ready},         {"wait", exchange_wait},
+    {"done", exchange_done},           {"result", exchange_result},
+    {"cancel", exchange_cancel},       {"header", exchange_header},
+    {"headers", exchange_headers},     {"id", exchange_id},
+    {"relist", exchange_relist},       {"retry", exchange_retry},
+    {"progress", exchange_progress},   {"close", exchange_close},
+    {"done_with", exchange_done_with}, {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

@@ -32,6 +32,9 @@ int oai_exchange_push(lua_State *L, bool stream);
 /* Anchors the body's strings (one, or a list of them) in the table at `anchor`
  * and fills parts; gives their number. */
 size_t oai_read_body(lua_State *L, int body, int anchor, oai_slice *parts);
+/* Reads options.form, if the options at index 3 have one, and pushes it: what
+ * it points at is anchored in the table at `anchor`. NULL: no form. Raises. */
+oai_form_part *oai_read_form(lua_State *L, int anchor, size_t *n);
 /* Reads the options at index 3. NULL or what is wrong. */
 const char *oai_read_request(lua_State *L, oai_core_session *s, oai_request *r);
 

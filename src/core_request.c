@@ -44,6 +44,13 @@ static const char *read_path(lua_State *L, oai_request *r) {
   return NULL;
 }
 
+static bool read_flag(lua_State *L, const char *name) {
+  lua_getfield(L, 3, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
 static void read_method(lua_State *L, oai_request *r) {
   static const char *const known[] = {"GET",   "POST",   "PUT",
                                       "PATCH", "DELETE", NULL};
@@ -65,9 +72,8 @@ const char *oai_read_request(lua_State *L, oai_core_session *s,
   r->deadline = oai_opt_seconds(L, 3, "deadline", -1);
   oai_read_timeouts(L, 3, &r->timeouts);
   read_method(L, r);
-  lua_getfield(L, 3, "resumable");
-  r->resumable = lua_toboolean(L, -1);
-  lua_pop(L, 1);
+  r->resumable = read_flag(L, "resumable");
+  r->pull = read_flag(L, "pull") && s->wire->answer != OAI_ANSWER_REPLY;
   const char *wrong = read_path(L, r);
   return wrong ? wrong : oai_read_headers(L, 3, &r->headers);
 }

@@ -5,6 +5,7 @@
 #include "core_objects.h"
 #include "digest.h"
 #include "wire_chat.h"
+#include "wire_json.h"
 #include "wire_raw.h"
 #include "wire_responses.h"
 
@@ -219,7 +220,7 @@ static const char *read_endpoint(lua_State *L, int options, oai_endpoint *e) {
 
 static const oai_wire *wire_named(const char *name) {
   static const oai_wire *const wires[] = {&oai_wire_chat, &oai_wire_responses,
-                                          &oai_wire_raw};
+                                          &oai_wire_raw, &oai_wire_json};
   for (size_t i = 0; i < sizeof wires / sizeof *wires; i++)
     if (strcmp(wires[i]->name, name) == 0) return wires[i];
   return NULL;

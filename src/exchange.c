@@ -2,6 +2,7 @@
  * exchange_judge.c, its deadlines exchange_clock.c, libcurl exchange_curl.c. */
 #include "exchange_internal.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -17,7 +18,7 @@ static bool is_content(const oai_op *op) {
 }
 
 static void note_content(oai_exchange *x, size_t mark) {
-  bool content = x->wire->raw;
+  bool content = x->wire->answer != OAI_ANSWER_REPLY;
   for (size_t i = mark; i < x->delta.nops && !content; i++)
     content = is_content(&x->delta.ops[i]);
   if (!content) return;
@@ -65,16 +66,28 @@ static bool close_delta(oai_exchange *x) {
  * whole: it is handed out too if the body's end was clean. */
 static bool next_event(oai_exchange *x, oai_sse_event *event) {
   if (oai_sse_next(&x->sse, event)) return true;
-  if (!x->wire->raw || !x->transfer_over || x->had_leftover) return false;
+  if (x->wire->answer == OAI_ANSWER_REPLY) return false;
+  if (!x->transfer_over || x->had_leftover) return false;
   x->had_leftover = true;
   return x->result == CURLE_OK && x->mode == OAI_BODY_STREAM &&
          oai_sse_finish(&x->sse, event);
 }
 
+/* What waits of a pulled body; what was handed out before is done with. */
+static bool give_body(oai_exchange *x, oai_sse_event *event) {
+  if (!x->pull || x->status >= 300) return false;
+  if (x->given) x->body.n = 0;
+  x->given = x->body.n > 0;
+  memset(event, 0, sizeof *event);
+  event->data = (oai_slice){x->body.p, x->body.n};
+  return x->given;
+}
+
 /* An event as such, not what was read from it. */
 static bool is_chunk(const oai_exchange *x, const oai_sse_event *event) {
-  return x->wire->raw ||
-         (x->chunks && event->data.n && !oai_slice_is(event->data, "[DONE]"));
+  return x->wire->answer == OAI_ANSWER_BYTES ||
+         ((x->chunks || x->wire->answer == OAI_ANSWER_JSON) && event->data.n &&
+          !oai_slice_is(event->data, "[DONE]"));
 }
 
 static oai_pull pull(oai_exchange *x, oai_op *op, oai_sse_event *event) {
@@ -94,6 +107,7 @@ static oai_pull pull(oai_exchange *x, oai_op *op, oai_sse_event *event) {
       oai_exchange_set_ready(x, false);
       return x->nomem ? OAI_PULL_NOMEM : OAI_PULL_END;
     }
+    if (give_body(x, event)) return OAI_PULL_DATA;
     if (next_event(x, event)) {
       bool go_on = oai_exchange_read(x, event);
       if ((go_on || x->proved) && is_chunk(x, event)) {
@@ -156,13 +170,15 @@ static void init(oai_exchange *x, const oai_request *r) {
   x->timer.fire = oai_exchange_on_timer;
   x->stream = r->stream;
   x->resumable = r->resumable;
+  x->pull = r->pull;
   x->timeouts = r->timeouts;
-  x->start = oai_engine_now(x->engine);
+  x->start = x->moved_at = oai_engine_now(x->engine);
   x->total_at = r->deadline < 0 ? -1 : x->start + r->deadline;
   x->headers_at = x->first_content_at = x->finished_at = x->ended_at =
       x->connected_at = -1;
   oai_buf_init(&x->head, limits->header_bytes);
-  oai_buf_init(&x->body, limits->response_bytes);
+  /* a pulled one is bounded by the pause */
+  oai_buf_init(&x->body, r->pull ? SIZE_MAX / 4 : limits->response_bytes);
   oai_sse_init(&x->sse, limits->event_bytes);
   oai_delta_init(&x->delta, limits->tool_calls);
   oai_pattern_init(&x->pattern);
@@ -173,7 +189,9 @@ oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
   oai_exchange *x = calloc(1, sizeof *x);
   if (!x) {
     curl_slist_free_all(request->headers);
+    oai_form_free(request->form);
     request->headers = NULL;
+    request->form = NULL;
     return NULL;
   }
   x->engine = oai_engine_ref(engine);
@@ -210,6 +228,7 @@ void oai_exchange_free(oai_exchange *x) {
   oai_exchange_close_socket(x);
   oai_engine_forget(x->engine, &x->waitable);
   oai_exchange_put_away(x);
+  oai_form_free(x->form);
   oai_headers_free(x->headers);
   free(x->url);
   free(x->parts);
@@ -267,7 +286,7 @@ int oai_exchange_status(const oai_exchange *x) {
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body) {
   bool events = x->mode == OAI_BODY_STREAM;
   *body = (oai_slice){x->body.p, events ? 0 : x->body.n};
-  return x->wire->raw;
+  return x->wire->answer != OAI_ANSWER_REPLY;
 }
 
 bool oai_exchange_next_header(const oai_exchange *x, size_t *at,
@@ -302,6 +321,20 @@ bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes) {
   for (size_t i = 0; key->n && i + key->n <= bytes.n; i++)
     if (memcmp(bytes.p + i, key->p, key->n) == 0) return true;
   return false;
+}
+
+static curl_off_t length(CURL *h, CURLINFO what) {
+  curl_off_t n = -1;
+  return h && curl_easy_getinfo(h, what, &n) == CURLE_OK ? n : -1;
+}
+
+oai_progress oai_exchange_progress(const oai_exchange *x) {
+  CURL *h = x->transfer.easy;
+  bool fixed = !x->form && !x->bodyless;
+  return (oai_progress){
+      length(h, CURLINFO_SIZE_UPLOAD_T),
+      fixed ? x->body_size : length(h, CURLINFO_CONTENT_LENGTH_UPLOAD_T),
+      (curl_off_t)x->received, length(h, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T)};
 }
 
 static double since(const oai_exchange *x, double at) {

@@ -9,6 +9,7 @@
 
 #include "endpoint.h"
 #include "engine.h"
+#include "form.h"
 #include "wire.h"
 
 typedef struct oai_exchange oai_exchange;
@@ -22,14 +23,17 @@ typedef struct oai_request {
   bool stream;                /* events are wanted */
   oai_timeouts timeouts;
   double deadline; /* seconds for the call this attempt is part of; < 0: none */
-  bool resumable;  /* the answer may be gone on with: what is half there when it
-                      fails stays half there */
+  oai_form *form;  /* the body instead of parts; taken over */
+  bool pull;      /* a raw wire: the body is handed out as it comes, not kept */
+  bool resumable; /* the answer may be gone on with: what is half there when it
+                     fails stays half there */
 } oai_request;
 
 typedef enum oai_pull {
   OAI_PULL_WAIT,  /* nothing now */
   OAI_PULL_OP,    /* *op is filled */
   OAI_PULL_CHUNK, /* *event is filled, when chunks were asked for */
+  OAI_PULL_DATA,  /* *event's data is a piece of the body; till the next pull */
   OAI_PULL_END,   /* succeeded or failed: see oai_exchange_failure */
   OAI_PULL_NOMEM
 } oai_pull;
@@ -39,7 +43,12 @@ typedef struct oai_timing {
   double connect, first_byte, first_content, total;
 } oai_timing;
 
-/* NULL: no memory. Always takes request->headers over. */
+/* Bytes so far, and of all; -1: not known. */
+typedef struct oai_progress {
+  curl_off_t sent, to_send, received, to_receive;
+} oai_progress;
+
+/* NULL: no memory. Always takes request->headers and form over. */
 oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
                                  const oai_wire *wire, oai_request *request);
 /* Goes on with the answer of one that failed, which was resumable: what it
@@ -78,6 +87,7 @@ bool oai_exchange_next_header(const oai_exchange *x, size_t *at,
                               oai_slice *name, oai_slice *value);
 /* The server repeats our key in these bytes. */
 bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes);
+oai_progress oai_exchange_progress(const oai_exchange *x);
 oai_timing oai_exchange_timing(const oai_exchange *x);
 
 #endif

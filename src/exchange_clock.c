@@ -29,7 +29,9 @@ static due deadline(oai_exchange *x) {
     consider(&d, OAI_PHASE_CONNECT, x->start + t->connect);
   if (x->total_at >= 0) consider(&d, OAI_PHASE_TOTAL, x->total_at);
   if (!x->stream) {
-    consider(&d, OAI_PHASE_ATTEMPT, x->start + t->attempt);
+    /* a transfer that moves may take as long as its size wants */
+    double since = x->form || x->pull ? x->moved_at : x->start;
+    consider(&d, OAI_PHASE_ATTEMPT, since + t->attempt);
     return d;
   }
   if (x->finished_at >= 0) {
@@ -61,6 +63,10 @@ void oai_exchange_arm(oai_exchange *x) {
 /* Time that passed while nobody stepped, or while the reader was behind, is
  * not the peer's: the idle clocks start over or are put back by it. */
 static bool excused(oai_exchange *x, oai_phase phase, double late, double now) {
+  if (phase == OAI_PHASE_ATTEMPT && x->paused) {
+    x->moved_at = now;
+    return x->pull;
+  }
   if (phase == OAI_PHASE_TOTAL || phase == OAI_PHASE_ATTEMPT ||
       phase == OAI_PHASE_CONNECT)
     return false;

@@ -74,7 +74,7 @@ static bool is_labelled_stream(const oai_exchange *x) {
  * since servers of chat label all three as they like. */
 static oai_body_mode mode_of(const oai_exchange *x, const char *p, size_t n) {
   if (!x->stream || x->status >= 300) return OAI_BODY_WHOLE;
-  if (x->wire->raw)
+  if (x->wire->answer == OAI_ANSWER_BYTES)
     return is_labelled_stream(x) ? OAI_BODY_STREAM : OAI_BODY_WHOLE;
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)p[i];
@@ -98,6 +98,7 @@ static oai_buf_status take(oai_exchange *x, const char *p, size_t n) {
   /* white space before the first byte that tells means nothing to either */
   oai_buf_status status =
       x->mode == OAI_BODY_UNKNOWN ? OAI_BUF_OK : keep(x, p, n);
+  if (x->pull && x->status < 300) oai_exchange_set_ready(x, true);
   if (status != OAI_BUF_OK || x->mode == OAI_BODY_WHOLE) return status;
   unsigned step = oai_engine_steps(x->engine);
   if (!oai_sse_waiting(&x->sse))
@@ -131,7 +132,7 @@ size_t oai_exchange_on_body(char *p, size_t size, size_t n, void *arg) {
   oai_exchange *x = arg;
   n *= size;
   if (x->draining) return x->received += n, x->received < OAI_HEAD_MAX ? n : 0;
-  size_t unread = oai_sse_waiting(&x->sse);
+  size_t unread = x->pull ? x->body.n : oai_sse_waiting(&x->sse);
   if (unread > OAI_PAUSE_AT && is_http2(x)) {
     if (unread > UNREAD_MAX) return stop(x, &x->over);
   } else if (unread > OAI_PAUSE_AT || step_is_spent(x)) {
@@ -139,8 +140,10 @@ size_t oai_exchange_on_body(char *p, size_t size, size_t n, void *arg) {
     return CURL_WRITEFUNC_PAUSE;
   }
   x->received += n;
+  x->moved_at = oai_engine_now(x->engine);
   if (x->finished_at >= 0) x->byte_at = oai_engine_now(x->engine);
-  if (x->received > x->endpoint->limits.response_bytes)
+  bool kept = !x->pull || x->status >= 300;
+  if (kept && x->received > x->endpoint->limits.response_bytes)
     return stop(x, &x->over);
   if (x->status >= 300 && x->body.n > OAI_ERROR_MAX) return stop(x, &x->enough);
   oai_buf_status status = take(x, p, n);
@@ -173,6 +176,13 @@ void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
   oai_slice said = {x->errors, strlen(x->errors)};
   oai_slice key = {x->endpoint->key.p, x->endpoint->key.n};
   curl_easy_getinfo(x->transfer.easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+  if (x->form && oai_form_changed(x->form)) {
+    static const char why[] = "a file changed, or could not be read, while it "
+                              "was sent";
+    oai_failure_set(f, OAI_STORAGE, "io");
+    oai_failure_quote(f, (oai_slice){why, sizeof why - 1}, key);
+    return;
+  }
   if (x->result == CURLE_WEIRD_SERVER_REPLY ||
       x->result == CURLE_UNSUPPORTED_PROTOCOL)
     oai_failure_set(f, OAI_PROTOCOL, "bad_response");

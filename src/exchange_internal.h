@@ -28,7 +28,7 @@ struct oai_exchange {
   oai_endpoint *endpoint;
   const oai_wire *wire;
   oai_timeouts timeouts;
-  bool stream, chunks, bodyless, resumable;
+  bool stream, chunks, bodyless, resumable, pull;
   bool usual; /* the handle has nothing that the next request must not have */
 
   /* the request */
@@ -36,6 +36,7 @@ struct oai_exchange {
   struct curl_slist *headers;
   oai_slice *parts;
   char *joined; /* a small body in one piece */
+  oai_form *form;
   size_t nparts, part, offset;
   curl_off_t body_size;
   char errors[CURL_ERROR_SIZE];
@@ -48,6 +49,7 @@ struct oai_exchange {
   oai_body_mode mode;
   oai_sse sse;
   oai_buf body; /* a whole body, or the start of a stream before any event */
+  bool given;   /* of a pulled body: what is in `body` was handed out */
   bool transfer_over;
   unsigned fed_step; /* in which the events that wait came */
   bool behind;       /* some of them waited through a step */
@@ -63,6 +65,7 @@ struct oai_exchange {
   double start, total_at; /* total_at < 0: no deadline */
   double headers_at, first_content_at, content_at, finished_at, ended_at;
   double byte_at;      /* last byte after the finish */
+  double moved_at;     /* of a form or a pulled body: last byte either way */
   double connected_at; /* < 0 until known */
   double grace;        /* time in which nobody stepped */
 };

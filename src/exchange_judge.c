@@ -59,7 +59,7 @@ void oai_exchange_fail(oai_exchange *x, oai_kind kind, const char *code) {
 /* The end mark came: the answer is whole. The connection may be used again
  * when the body's end follows soon; nobody waits for that. */
 void oai_exchange_succeed(oai_exchange *x) {
-  if (!x->delta.nchoices && !x->wire->raw) {
+  if (!x->delta.nchoices && x->wire->answer == OAI_ANSWER_REPLY) {
     oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
     return;
   }
@@ -141,7 +141,11 @@ static void judge_whole(oai_exchange *x) {
     return;
   }
   if (x->body.n == 0) {
-    oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
+    /* 204: there is nothing to say */
+    if (x->status == 204 && x->wire->answer == OAI_ANSWER_JSON)
+      oai_exchange_succeed(x);
+    else
+      oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
     return;
   }
   if (!oai_exchange_failing(x)) {
@@ -221,7 +225,7 @@ void oai_exchange_judge(oai_exchange *x) {
     oai_exchange_end(x);
   } else if (x->status >= 300)
     oai_exchange_fail(x, OAI_PROTOCOL, "redirect");
-  else if (x->wire->raw)
+  else if (x->wire->answer == OAI_ANSWER_BYTES || x->pull)
     judge_raw(x);
   else if (x->mode == OAI_BODY_STREAM)
     judge_stream(x);

@@ -85,7 +85,7 @@ static bool add(struct curl_slist **list, const char *line) {
 /* libcurl would ask for "100 Continue" and wait a second for it, where a server
  * never answers that: from 1 MB on, before 7.86 perhaps sooner. */
 static bool may_expect(const oai_exchange *x) {
-  return x->body_size > EXPECT_FROM ||
+  return x->form || x->body_size > EXPECT_FROM ||
          curl_version_info(CURLVERSION_NOW)->version_num < 0x075600;
 }
 
@@ -100,12 +100,13 @@ static bool set_headers(oai_exchange *x) {
     if (n < sizeof name) memcpy(name, l->data, n);
     if (!oai_header_has(x->headers, name)) ok = add(&x->headers, l->data);
   }
-  if (!x->bodyless && !oai_header_has(x->headers, "content-type"))
+  if (!x->bodyless && !x->form && !oai_header_has(x->headers, "content-type"))
     ok = ok && add(&x->headers, "Content-Type: application/json");
   if (!oai_header_has(x->headers, "accept"))
-    ok = ok && add(&x->headers, x->stream      ? "Accept: text/event-stream"
-                                : x->wire->raw ? "Accept: */*"
-                                               : "Accept: application/json");
+    ok = ok && add(&x->headers, x->stream ? "Accept: text/event-stream"
+                                : x->wire->answer == OAI_ANSWER_BYTES
+                                    ? "Accept: */*"
+                                    : "Accept: application/json");
   if (may_expect(x)) ok = ok && add(&x->headers, "Expect:");
   if (ok && e->key.n && !authorized) {
     char *line = malloc(e->key.n + 32);
@@ -156,7 +157,7 @@ static void set_options(oai_exchange *x, CURL *h) {
   if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
   /* libcurl takes an encoded body that is cut for a whole one: not where its
    * end is the only proof */
-  if (!x->stream && !x->wire->raw)
+  if (!x->stream && !x->pull && x->wire->answer != OAI_ANSWER_BYTES)
     curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
   set_route(x->endpoint, h);
 }
@@ -222,25 +223,33 @@ void oai_exchange_put_away(oai_exchange *x) {
 
 /* ---- what differs from request to request ------------------------------- */
 
-static void set_own(oai_exchange *x, CURL *h) {
+static void on_moved(void *arg) {
+  oai_exchange *x = arg;
+  x->moved_at = oai_engine_now(x->engine);
+}
+
+static bool set_own(oai_exchange *x, CURL *h) {
   oai_easy_connect_limit(h, x->timeouts.connect);
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->errors);
   curl_easy_setopt(h, CURLOPT_WRITEDATA, x);
   curl_easy_setopt(h, CURLOPT_HEADERDATA, x);
+  if (x->form) return oai_form_attach(x->form, h, on_moved, x);
   if (!x->bodyless) set_body(x, h);
+  return true;
 }
 
 bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
   const char *method = r->method ? r->method : "POST";
   x->headers = r->headers;
+  x->form = r->form;
   r->headers = NULL;
+  r->form = NULL;
   if (!join_parts(x, r)) return false;
-  x->bodyless = x->body_size == 0 &&
+  x->bodyless = x->body_size == 0 && !x->form &&
                 (strcmp(method, "GET") == 0 || strcmp(method, "DELETE") == 0);
-  bool usual = !x->headers && !x->bodyless && strcmp(method, "POST") == 0 &&
-               x->body_size <= EXPECT_FROM;
+  bool usual = !x->headers && !x->bodyless && !x->form &&
+               strcmp(method, "POST") == 0 && x->body_size <= EXPECT_FROM;
   if (!(usual && take_ready(x, r)) && !set_up(x, r, method)) return false;
   x->usual = usual; /* not before it has all */
-  set_own(x, x->transfer.easy);
-  return true;
+  return set_own(x, x->transfer.easy);
 }

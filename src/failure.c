@@ -28,6 +28,7 @@ const char *oai_kind_name(oai_kind kind) {
                                       "too_large",
                                       "tool",
                                       "config",
+                                      "storage",
                                       "nomem"};
   return names[kind];
 }

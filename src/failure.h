@@ -27,6 +27,7 @@ typedef enum oai_kind {
   OAI_TOO_LARGE,
   OAI_TOOL,
   OAI_CONFIG,
+  OAI_STORAGE,
   OAI_NOMEM
 } oai_kind;
 

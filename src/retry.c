@@ -91,6 +91,7 @@ static bool hopeless(const oai_failure *f) {
   case OAI_CONTENT_FILTER:
   case OAI_CANCELED:
   case OAI_CONFIG:
+  case OAI_STORAGE:
   case OAI_NOMEM:
   case OAI_TOO_LARGE:
   case OAI_TOOL: return true;

@@ -16,6 +16,12 @@ typedef enum oai_read {
   OAI_READ_NOMEM
 } oai_read;
 
+typedef enum oai_answer {
+  OAI_ANSWER_REPLY, /* assembled in the delta */
+  OAI_ANSWER_BYTES, /* the bytes themselves: their clean end is the proof */
+  OAI_ANSWER_JSON   /* the bytes too, proved as JSON or by an end mark */
+} oai_answer;
+
 typedef struct oai_reader {
   oai_delta *delta;
   oai_failure *failure;
@@ -31,9 +37,7 @@ typedef struct oai_wire {
   oai_read (*event)(oai_reader *r, const oai_sse_event *event);
   /* A whole answer with a status below 300. */
   oai_read (*body)(oai_reader *r, oai_slice body);
-  /* The bytes are the answer: nothing is assembled, the body's clean end is
-   * the proof. */
-  bool raw;
+  oai_answer answer;
 } oai_wire;
 
 #endif

@@ -7,8 +7,10 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local observe = require "oaichat.observe"
 local reply = require "oaichat.reply"
+local later = require "oaichat.later"
 local source = require "oaichat.source"
 local tables = require "oaichat.tables"
+local transfers = later "oaichat.transfer"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -83,9 +85,10 @@ local function exchange_of(call)
   local granted = call.ticket and call.ticket:left()
   if granted then left = math.min(left or granted, granted) end
   local wire_options
-  if options.timeouts or call.headers or left or options.resume then
+  if options.timeouts or call.headers or left or options.resume or options.path then
     wire_options = {
       timeouts = options.timeouts, headers = call.headers, deadline = left, resumable = options.resume ~= nil,
+      method = options.method, path = options.path, form = options.form, pull = options.sink ~= nil,
     }
   end
   local exchange, why, failure
@@ -121,7 +124,8 @@ end
 --- @param session table of the core
 --- @param parts string[] the body
 --- @param options table stream, timeouts, stop_at, headers, hooks, log, origin, model, engine, retries,
----   idempotency, read(raw, origin, facts): makes the answer; account (enter(call) -> ticket), attempts: the list to
+---   idempotency, read(raw, origin, facts): makes the answer; method, path, form: of the core; sink (write(bytes),
+---   rewind()), progress(table): transfer.lua; account (enter(call) -> ticket), attempts: the list to
 ---   go on with
 --- @return table call
 function M.new(session, parts, options)
@@ -214,9 +218,10 @@ function Call:open()
   return not self.fed and self.exchange or nil
 end
 
---- Reads on to the end, handing nothing out.
+--- Reads on to the end, handing nothing out but to the call's own receiver.
 function Call:drain()
   local exchange = self.exchange
+  if self.options.sink or self.options.progress then return transfers.run(self) end
   while not exchange:drain() do wait.ready(exchange) end
 end
 
@@ -266,7 +271,7 @@ local function conclude(call)
   end
   if failure then
     note_rest(call, raw, failure)
-    call.wait, call.asked = exchange:retry(call.made - call.fresh, call.options.idempotency or call.rest, call.rest)
+    call.wait, call.asked = exchange:retry(call.made - call.fresh, call.options.idempotency or call.rest or call.options.method == "GET", call.rest)
   end
   if call.ticket then call.ticket:leave(entry, call) end
   call.ticket = nil
@@ -286,6 +291,7 @@ function Call:pause()
   local options = self.options
   if not self.wait or self.canceled or self.refused or self.made - self.fresh > options.retries then return nil end
   if options.stop_at and core.now() + self.wait >= options.stop_at then return nil end
+  if self.delivered and not options.sink.rewind then return nil end
   return self.wait
 end
 
@@ -303,6 +309,7 @@ function Call:again()
     self.failure = { kind = "canceled", code = "canceled" }
     return nil
   end
+  if self.delivered and not transfers.again(self) then return nil end
   local exchange, _, err = exchange_of(self)
   if not exchange then
     self.refused = err

@@ -7,6 +7,7 @@
 #include "utf8.h"
 
 #include <curl/curl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -159,6 +160,26 @@ static int core_unbase64(lua_State *L) {
   return 1;
 }
 
+/* floats(text) -> list of numbers | nil: IEEE 754 singles in base64, the lowest
+ * byte first, as the embeddings endpoint gives them */
+static int core_floats(lua_State *L) {
+  size_t n, got;
+  const char *p = luaL_checklstring(L, 1, &n);
+  unsigned char *bytes = lua_newuserdata(L, n / 4 * 3 + 1);
+  if (!oai_base64_decode((char *)bytes, &got, p, n) || got % 4) return 0;
+  lua_createtable(L, (int)(got / 4), 0);
+  for (size_t i = 0; i < got / 4; i++) {
+    const unsigned char *b = bytes + 4 * i;
+    uint32_t bits = (uint32_t)b[0] | (uint32_t)b[1] << 8 |
+                    (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    lua_pushnumber(L, value);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
 /* sha256(bytes) -> 64 hexadecimal digits (FIPS 180-4) */
 static int core_sha256(lua_State *L) {
   size_t n;
@@ -228,6 +249,7 @@ static int core_random(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"base64", core_base64},
                                      {"unbase64", core_unbase64},
+                                     {"floats", core_floats},
                                      {"sha256", core_sha256},
                                      {"hmac_sha256", core_hmac_sha256},
                                      {"same", core_same},

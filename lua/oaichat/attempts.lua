@@ -271,7 +271,8 @@ local function conclude(call)
   end
   if failure then
     note_rest(call, raw, failure)
-    call.wait, call.asked = exchange:retry(call.made - call.fresh, call.options.idempotency or call.rest or call.options.method == "GET", call.rest)
+    local again = call.options.idempotency or call.rest or call.options.method == "GET"
+    call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest)
   end
   if call.ticket then call.ticket:leave(entry, call) end
   call.ticket = nil

@@ -120,6 +120,13 @@ function M.service(opts)
   return require "oaichat.service".new(opts, M.new)
 end
 
+--- A client for the API's other endpoints: files, embeddings, images, … (oaichat.client).
+--- @param opts table|nil
+--- @return oaichat.Client|nil client, string|nil message, oaichat.Error|nil err kind "config"
+function M.client(opts)
+  return require "oaichat.client".new(opts)
+end
+
 --- chat.limiter { … }, chat.ledger { … }, chat.budget { … }: what sessions may share
 --- (docs/RESILIENCE.md).
 local SHARED = { limiter = "oaichat.limiter", ledger = "oaichat.ledger", budget = "oaichat.budget" }

@@ -257,12 +257,15 @@ ratchet-update: bench-tools ## Keeps what is measured now
 ratchet-run: all
 	@$(WITH_PATHS) $(LUA) bench/ratchet.lua $(UPDATE)
 
-.PHONY: bench-growth bench-tls bench-peers charts
+.PHONY: bench-growth bench-tls bench-transfer bench-peers charts
 bench-growth: bench-tools bench-builds ## Against the number of streams, the size of an event, the length of a conversation; draws docs/growth.svg
 	@$(WITH_PATHS) $(LUA) bench/growth.lua $(or $(ROUNDS),5)
 
 bench-tls: bench-tools bench-builds ## 100 streams over TLS, fresh and kept connections, HTTP/1.1 and HTTP/2 (needs nginx)
 	@$(WITH_PATHS) $(LUA) bench/tls.lua $(or $(ROUNDS),3)
+
+bench-transfer: all ## 1 GiB up and down: what it holds in memory (MIB= for another size)
+	@$(WITH_PATHS) $(LUA) bench/transfer.lua $(or $(MIB),1024)
 
 bench-peers: ## The same as bench beside other clients (needs ../shared/bench)
 	@sh bench/run.sh

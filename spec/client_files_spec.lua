@@ -5,6 +5,7 @@
 local chat = require "oaichat"
 local core = require "oaichat.core"
 local folder = require "spec.support.folder"
+local interpreter = require "spec.support.interpreter"
 local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"
 local testing = require "oaichat.testing"
@@ -342,6 +343,24 @@ describe("a download", function()
     assert.equal("attempt", err.phase)
     _, _, err = one.files:content("f", nil, { to = path, deadline = 0.1 })
     assert.equal("total", err.phase)
+  end)
+end)
+
+describe("64 MiB", function()
+  local status = io.open("/proc/self/status", "rb")
+  if not status then return end -- only Linux tells the peak
+  status:close()
+
+  case("go up and down in constant memory", function()
+    local pipe = assert(io.popen(("%s bench/transfer.lua 64"):format(interpreter())))
+    local text = pipe:read "*a"
+    pipe:close()
+    local count = 0
+    for growth in text:gmatch "growth +(%d+) kB" do
+      count = count + 1
+      assert.is_true(tonumber(growth) < 8192, text) -- LuaJIT collects later
+    end
+    assert.equal(3, count, text)
   end)
 end)
 

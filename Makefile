@@ -223,6 +223,10 @@ build-asan/c/obj/%.o: src/%.c
 faults: all ## Each row of the fault table -> spec -> result; writes docs/FAULTS.md
 	@MAKE='$(MAKE)' $(WITH_PATHS) $(LUA) scripts/faults.lua $(ROWS)
 
+.PHONY: endpoints
+endpoints: all ## The table of the client's endpoints in docs/API.md
+	@$(WITH_PATHS) $(LUA) scripts/endpoints.lua
+
 ##@ Measure
 .PHONY: soak
 soak: all ## 10,000 exchanges through providers that misbehave by a seed (N=, SEED=); timeouts at true scale, 10 min

@@ -35,6 +35,7 @@ lua5.4 spec/support/port.lua await "$port"
 for wire in chat responses; do
   lua5.4 spec/support/replay.lua "$work/requests.$wire" "http://127.0.0.1:$port" "$wire"
 done
+lua5.4 spec/support/steady_endpoints.lua "http://127.0.0.1:$port" "$spec"
 
 port=$(lua5.4 spec/support/port.lua free)
 HOST=127.0.0.1 PORT=$port setsid npx --yes --package=@dwmkerr/mock-llm@0.1.29 mock-llm >"$work/mock.log" 2>&1 &

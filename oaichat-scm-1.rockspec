@@ -74,6 +74,7 @@ build = {
     ["oaichat.history.transaction"] = "lua/oaichat/history/transaction.lua",
     ["oaichat"] = "lua/oaichat/init.lua",
     ["oaichat.json"] = "lua/oaichat/json.lua",
+    ["oaichat.keys"] = "lua/oaichat/keys.lua",
     ["oaichat.later"] = "lua/oaichat/later.lua",
     ["oaichat.ledger"] = "lua/oaichat/ledger.lua",
     ["oaichat.limiter"] = "lua/oaichat/limiter.lua",

@@ -26,7 +26,7 @@ local function serve()
       one.left = size
     elseif length and one.got - #head - 4 >= length then
       local body = ('{"id":"file-1","bytes":%d}'):format(length)
-      one.peer:write(("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body))
+      one.peer:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body))
       one.head = nil
     end
   end
@@ -83,8 +83,9 @@ local function measure(name, size, fn)
   local before, start = resident "VmRSS", core.now()
   fn()
   local seconds = core.now() - start
-  print(("%-8s %6d MiB   RSS before %6d kB, peak %6d kB, growth %5d kB   %6.0f MiB/s"):format(name, size / 2 ^ 20, before,
-    resident "VmHWM", resident "VmHWM" - before, size / 2 ^ 20 / seconds))
+  local peak, mib = resident "VmHWM", size / 2 ^ 20
+  print(("%-8s %6d MiB   RSS before %6d kB, peak %6d kB, growth %5d kB   %6.0f MiB/s")
+    :format(name, mib, before, peak, peak - before, mib / seconds))
 end
 
 local function run(size)

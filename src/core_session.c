@@ -154,9 +154,28 @@ static const char *environment_key(oai_endpoint *e) {
   return ours ? oai_endpoint_set_key(e, key, strlen(key)) : NULL;
 }
 
+/* key_env = a variable whose key is wanted; key_env_url: only there. */
+static const char *named_key(lua_State *L, int options, oai_endpoint *e,
+                             bool *named) {
+  const char *wrong = NULL;
+  lua_getfield(L, options, "key_env");
+  lua_getfield(L, options, "key_env_url");
+  const char *name = lua_tostring(L, -2), *url = lua_tostring(L, -1);
+  char *origin = url ? oai_url_origin(url) : NULL;
+  const char *key = name ? getenv(name) : NULL;
+  *named = name != NULL;
+  if (key && *key && (!url || (origin && strcmp(origin, e->origin) == 0)))
+    wrong = oai_endpoint_set_key(e, key, strlen(key));
+  free(origin);
+  lua_pop(L, 2);
+  return wrong;
+}
+
 /* key_of = another session: at the same origin its key serves here too. */
 static const char *inherited_key(lua_State *L, int options, oai_endpoint *e) {
-  const char *wrong = NULL;
+  bool named;
+  const char *wrong = named_key(L, options, e, &named);
+  if (named) return wrong;
   lua_getfield(L, options, "key_of");
   oai_core_session *s =
       lua_isnil(L, -1) ? NULL : oai_box_check(L, lua_gettop(L), OAI_SESSION);
@@ -185,13 +204,10 @@ static const char *read_key(lua_State *L, int options, oai_endpoint *e) {
   lua_pop(L, 1);
   if (wrong) return wrong;
   if (!e->key.n && strcmp(e->origin, official) == 0 &&
-      !oai_header_has(e->headers, "authorization"))
+      !oai_header_has(e->headers, "authorization") &&
+      !read_flag(L, options, "key_later"))
     return "no API key: set api_key or OPENAI_API_KEY";
-  if (e->key.n && !e->https && !e->loopback && !e->unix_socket &&
-      !read_flag(L, options, "allow_http"))
-    return "api_key would cross the network unencrypted: use https://, or "
-           "allow_http = true";
-  return NULL;
+  return oai_endpoint_key_refused(e);
 }
 
 /* ---- new ---------------------------------------------------------------- */
@@ -209,7 +225,9 @@ static const char *read_endpoint(lua_State *L, int options, oai_endpoint *e) {
   if (!wrong) wrong = read_text(L, options, "unix_socket", &e->unix_socket);
   if (!wrong) wrong = read_text(L, options, "client_cert", &e->client_cert);
   if (!wrong) wrong = read_text(L, options, "client_key", &e->client_key);
+  if (!wrong) wrong = read_text(L, options, "key_header", &e->key_header);
   if (!wrong) wrong = read_resolve(L, options, e);
+  e->allow_http = read_flag(L, options, "allow_http");
   if (!wrong) wrong = read_key(L, options, e);
   e->http2 = read_flag(L, options, "http2");
   e->redirects = read_flag(L, options, "redirects");
@@ -241,7 +259,8 @@ static oai_engine *read_engine(lua_State *L, int options) {
 
 /* new{ base_url, api_key, headers, timeouts, limits, wire, path, engine,
  *      allow_http, ca_file, proxy, unix_socket, client_cert, client_key,
- *      resolve, http2, redirects, key_of } -> session | nil, message, err */
+ *      resolve, http2, redirects, key_of, key_header, key_env, key_env_url,
+ *      key_later } -> session | nil, message, err */
 static int core_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -284,6 +303,26 @@ static int session_origin(lua_State *L) {
   return 1;
 }
 
+/* session:set_key(key) -> changed | nil, message, err: for what is sent from
+ * now on */
+static int session_set_key(lua_State *L) {
+  oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
+  size_t n;
+  bool changed = false;
+  const char *key = luaL_checklstring(L, 2, &n);
+  const char *wrong = oai_endpoint_change_key(s->endpoint, key, n, &changed);
+  if (wrong) return oai_push_error(L, "config", "config", wrong);
+  lua_pushboolean(L, changed);
+  return 1;
+}
+
+/* session:has_key() -> boolean */
+static int session_has_key(lua_State *L) {
+  oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
+  lua_pushboolean(L, s->endpoint->key.n > 0);
+  return 1;
+}
+
 /* session:identity(model) -> 64 hexadecimal digits: what a limit, a cool-down
  * and a circuit belong to. SHA-256 over the base URL with its path, the key and
  * the model, a NUL between them; none of the key can be told from it. */
@@ -320,9 +359,10 @@ static int session_close(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"send", session_send},     {"stream", session_stream},
-    {"origin", session_origin}, {"identity", session_identity},
-    {"close", session_close},   {NULL, NULL}};
+    {"send", session_send},       {"stream", session_stream},
+    {"origin", session_origin},   {"identity", session_identity},
+    {"set_key", session_set_key}, {"has_key", session_has_key},
+    {"close", session_close},     {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"new", core_new}, {NULL, NULL}};
 

@@ -31,6 +31,16 @@ void oai_headers_free(struct curl_slist *list) {
   curl_slist_free_all(list);
 }
 
+static void drop_ready(oai_endpoint *e) {
+  for (int i = 0; i < 2; i++) {
+    oai_ready_handle *ready = &e->ready[i];
+    if (ready->easy) curl_easy_cleanup(ready->easy);
+    oai_headers_free(ready->headers);
+    free(ready->url);
+    memset(ready, 0, sizeof *ready);
+  }
+}
+
 void oai_endpoint_unref(oai_endpoint *e) {
   if (!e || --e->refs) return;
   free(e->base);
@@ -45,12 +55,8 @@ void oai_endpoint_unref(oai_endpoint *e) {
   free(e->client_cert);
   free(e->client_key);
   curl_slist_free_all(e->resolve);
-  for (int i = 0; i < 2; i++) {
-    oai_ready_handle *ready = &e->ready[i];
-    if (ready->easy) curl_easy_cleanup(ready->easy);
-    oai_headers_free(ready->headers);
-    free(ready->url);
-  }
+  free(e->key_header);
+  drop_ready(e);
   free(e);
 }
 
@@ -217,6 +223,34 @@ const char *oai_endpoint_set_key(oai_endpoint *e, const char *key, size_t n) {
   case OAI_BUF_FULL: return "api_key is too long";
   default: return "not enough memory";
   }
+}
+
+const char *oai_endpoint_key_refused(const oai_endpoint *e) {
+  if (!e->key.n || e->https || e->loopback || e->unix_socket || e->allow_http)
+    return NULL;
+  return "api_key would cross the network unencrypted: use https://, or "
+         "allow_http = true";
+}
+
+const char *oai_endpoint_change_key(oai_endpoint *e, const char *key, size_t n,
+                                    bool *changed) {
+  oai_buf old = e->key;
+  oai_buf_init(&e->key, 64 * 1024);
+  const char *wrong = oai_endpoint_set_key(e, key, n);
+  if (!wrong && !e->key.n) wrong = "api_key is empty";
+  if (!wrong) wrong = oai_endpoint_key_refused(e);
+  if (wrong) {
+    oai_buf_wipe(&e->key);
+    e->key = old;
+    return wrong;
+  }
+  *changed = old.n != e->key.n || (old.n && memcmp(old.p, e->key.p, old.n));
+  oai_buf_wipe(&old);
+  if (*changed) {
+    e->key_version++;
+    drop_ready(e);
+  }
+  return NULL;
 }
 
 static bool is_token(oai_slice s) {

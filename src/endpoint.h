@@ -32,8 +32,11 @@ typedef struct oai_endpoint {
   char *query;  /* "?…" or "" */
   char *origin; /* scheme://host:port, lower case */
   bool https, loopback;
-  bool literal; /* the host is an address */
-  oai_buf key;  /* wiped when freed */
+  bool literal;         /* the host is an address */
+  oai_buf key;          /* wiped when freed */
+  unsigned key_version; /* counts its changes */
+  char *key_header;     /* where it goes, bare; NULL: Authorization: Bearer */
+  bool allow_http;      /* the key may cross a network unencrypted */
   struct curl_slist *headers;
   char *ca_file, *proxy, *unix_socket, *client_cert, *client_key;
   struct curl_slist *resolve;
@@ -51,6 +54,12 @@ void oai_endpoint_unref(oai_endpoint *e);
 const char *oai_endpoint_set_url(oai_endpoint *e, const char *url, size_t n);
 /* Blanks at both ends are dropped; an empty key is no key. */
 const char *oai_endpoint_set_key(oai_endpoint *e, const char *key, size_t n);
+/* Why the key must not be sent there; NULL: it may. */
+const char *oai_endpoint_key_refused(const oai_endpoint *e);
+/* Another key for what is sent from now on: the old one is wiped, also in the
+ * handles that are ready. changed: it differs. */
+const char *oai_endpoint_change_key(oai_endpoint *e, const char *key, size_t n,
+                                    bool *changed);
 /* Appends "name: value" to a list; RFC 9110 5.1 and 5.5. */
 const char *oai_header_add(struct curl_slist **list, oai_slice name,
                            oai_slice value);

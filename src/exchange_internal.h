@@ -32,6 +32,7 @@ struct oai_exchange {
   bool usual; /* the handle has nothing that the next request must not have */
 
   /* the request */
+  unsigned key_version; /* whose key is in the headers */
   char *url;
   struct curl_slist *headers;
   oai_slice *parts;

@@ -92,8 +92,9 @@ static bool may_expect(const oai_exchange *x) {
 static bool set_headers(oai_exchange *x) {
   const oai_endpoint *e = x->endpoint;
   bool ok = true;
-  bool authorized = oai_header_has(x->headers, "authorization") ||
-                    oai_header_has(e->headers, "authorization");
+  const char *place = e->key_header ? e->key_header : "authorization";
+  bool authorized =
+      oai_header_has(x->headers, place) || oai_header_has(e->headers, place);
   for (const struct curl_slist *l = e->headers; l && ok; l = l->next) {
     char name[128] = {0};
     size_t n = strcspn(l->data, ":;");
@@ -109,9 +110,14 @@ static bool set_headers(oai_exchange *x) {
                                     : "Accept: application/json");
   if (may_expect(x)) ok = ok && add(&x->headers, "Expect:");
   if (ok && e->key.n && !authorized) {
-    char *line = malloc(e->key.n + 32);
+    size_t room = e->key.n + strlen(place) + 16;
+    char *line = malloc(room);
     if (!line) return false;
-    sprintf(line, "Authorization: Bearer %.*s", (int)e->key.n, e->key.p);
+    if (e->key_header)
+      snprintf(line, room, "%s: %.*s", place, (int)e->key.n, e->key.p);
+    else
+      snprintf(line, room, "Authorization: Bearer %.*s", (int)e->key.n,
+               e->key.p);
     ok = add(&x->headers, line);
     oai_wipe(line, strlen(line));
     free(line);
@@ -210,7 +216,7 @@ void oai_exchange_put_away(oai_exchange *x) {
   CURL *h = x->transfer.easy;
   x->transfer.easy = NULL;
   if (!h) return;
-  if (!x->usual || ready->easy) {
+  if (!x->usual || ready->easy || x->key_version != x->endpoint->key_version) {
     oai_engine_easy_done(x->engine, h);
     return;
   }
@@ -241,6 +247,7 @@ static bool set_own(oai_exchange *x, CURL *h) {
 bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
   const char *method = r->method ? r->method : "POST";
   x->headers = r->headers;
+  x->key_version = x->endpoint->key_version;
   x->form = r->form;
   r->headers = NULL;
   r->form = NULL;

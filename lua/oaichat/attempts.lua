@@ -5,6 +5,7 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local keys = require "oaichat.keys"
 local observe = require "oaichat.observe"
 local reply = require "oaichat.reply"
 local later = require "oaichat.later"
@@ -72,6 +73,11 @@ end
 -- One attempt's exchange. May wait where there is an account: for its limits.
 local function exchange_of(call)
   local options = call.options
+  if keys.asked_for(call.session) then
+    local ok, text, err = keys.ready(call.session)
+    if not ok then return nil, text, err end
+    if call.canceled then return errors.fail { kind = "canceled", code = "canceled" } end
+  end
   if options.account then
     local ticket, text, err = options.account:enter(call)
     if not ticket then return nil, text, err end
@@ -274,6 +280,10 @@ local function conclude(call)
     local again = call.options.idempotency or call.rest or call.options.method == "GET"
     call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest)
   end
+  -- once: with another key the answer may be another, and the attempt does not count
+  if failure and failure.kind == "authentication" and not call.rotated and keys.asked_for(call.session) then
+    call.rotated, call.rotating = true, true
+  end
   if call.ticket then call.ticket:leave(entry, call) end
   call.ticket = nil
 end
@@ -290,6 +300,7 @@ end
 function Call:pause()
   conclude(self)
   local options = self.options
+  if self.rotating and not self.canceled and not self.refused then return 0 end
   if not self.wait or self.canceled or self.refused or self.made - self.fresh > options.retries then return nil end
   if options.stop_at and core.now() + self.wait >= options.stop_at then return nil end
   if self.delivered and not options.sink.rewind then return nil end
@@ -301,6 +312,11 @@ end
 function Call:again()
   local pause = self:pause()
   if not pause then return nil end
+  if self.rotating then
+    self.rotating = nil
+    if not keys.rotate(self.session) or self.canceled then return nil end
+    self.fresh = self.made
+  end
   self.attempts[#self.attempts].waited = pause
   self.timer = self.options.engine.core:timer(pause)
   local ok = self.options.engine:await(self.timer)

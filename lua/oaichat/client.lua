@@ -8,6 +8,7 @@ local endpoints = require "oaichat.client.endpoints"
 local errors = require "oaichat.errors"
 local events = require "oaichat.client.events"
 local json = require "oaichat.json"
+local keys = require "oaichat.keys"
 local options = require "oaichat.options"
 local pages = require "oaichat.client.pages"
 local requests = require "oaichat.client.request"
@@ -77,8 +78,11 @@ local function core_of(client, kind)
   local own = { wire = wire, path = "", key_of = client._cores.json }
   for name, value in pairs(client._core_options) do own[name] = value end
   if own.api_key == nil and not client._cores.json then own.key_of = nil end
-  local made, why = core.new(own)
-  if made then client._cores[wire] = made end
+  local made, why = keys.open(own)
+  if made then
+    client._cores[wire] = made
+    if client._cores.json then keys.share(made, client._cores.json) end
+  end
   return made, why
 end
 
@@ -333,7 +337,8 @@ function M.new(opts)
   opts = opts or {}
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, KNOWN)
-  if opts.api_key == true then errors.misuse "api_key: string or false expected" end
+  local bad_key = keys.wrong(opts.api_key)
+  if bad_key then errors.misuse(bad_key) end
   local wrong = options.bad_number(opts.timeouts, "timeouts.", true) or options.bad_number(opts.limits, "limits.", true)
     or options.bad_number(opts.retry, "retry.") or options.bad_number({ deadline = opts.deadline }, "", true)
   if wrong then return errors.fail { kind = "config", code = "config", message = wrong } end

@@ -110,6 +110,9 @@ local function wrong_layer(layer, where)
     end
     local why = secret.MAY_BE[name] and secret.wrong(value, where .. name) or secret.literal(name, value, where)
     if why then return why end
+    if name == "api_key" and type(value) == "table" and not secret.is(value) then
+      return where .. "api_key: " .. secret.HOW .. " expected"
+    end
     if name == "api_key" and value == true then return where .. "api_key: false or the name of a secret expected" end
     if name == "history" and type(value) == "table" then
       return where .. "history: a path expected; a store can be given in code only"
@@ -261,6 +264,9 @@ function M.load(opts)
   local code = opts.options or {}
   for name, value in pairs(code) do
     local wrong = secret.MAY_BE[name] and secret.wrong(value, name)
+    if name == "api_key" and type(value) == "table" and not secret.is(value) then
+      wrong = "api_key: " .. secret.HOW .. " expected"
+    end
     if wrong then errors.misuse(wrong) end
   end
   options.check(shape(code, true), settings.NEW)

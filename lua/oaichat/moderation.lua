@@ -3,9 +3,9 @@
 --- unless it is told otherwise.
 
 local attempts = require "oaichat.attempts"
-local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
+local keys = require "oaichat.keys"
 local options = require "oaichat.options"
 local tables = require "oaichat.tables"
 
@@ -15,7 +15,7 @@ local M = {}
 M.MODEL = "omni-moderation-latest"
 
 local KNOWN = {
-  input = "boolean", output = "boolean", model = "string", base_url = "string", api_key = "string|boolean",
+  input = "boolean", output = "boolean", model = "string", base_url = "string", api_key = "string|boolean|table|function",
   allow_http = "boolean", window = "number", fail = "string", judge = "function",
 }
 
@@ -33,11 +33,12 @@ function M.new(given, first)
   if fail ~= "open" and fail ~= "closed" then
     return errors.fail { kind = "config", code = "config", message = 'moderation.fail is "open" or "closed"' }
   end
-  local endpoint, why = core.new {
+  local endpoint, why = keys.open {
     base_url = given.base_url or first.base_url, api_key = given.api_key, allow_http = given.allow_http,
     engine = first.engine, key_of = first.core, wire = "raw", path = "/moderations",
   }
   if not endpoint then return errors.fail { kind = "config", code = "config", message = "moderation: " .. why } end
+  if given.api_key == nil and endpoint:origin() == first.origin then keys.share(endpoint, first.core) end
   return setmetatable({
     input = given.input ~= false, output = given.output ~= false, window = given.window, _core = endpoint,
     _model = given.model or M.MODEL, _open = fail == "open", _judge = given.judge, _engine = first.scheduler,

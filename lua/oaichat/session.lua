@@ -4,6 +4,7 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local keys = require "oaichat.keys"
 local later = require "oaichat.later"
 local context = later "oaichat.context"
 local conversation = later "oaichat.conversation"
@@ -149,7 +150,8 @@ function M.new(opts, wire)
   opts = opts or {}
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, settings.NEW)
-  if opts.api_key == true then errors.misuse("api_key: string or false expected") end
+  local bad_key = keys.wrong(opts.api_key)
+  if bad_key then errors.misuse(bad_key) end
   check_params(opts.params, wire)
   local wrong = bad_value(opts) or wrong_state(opts, wire)
   if wrong then return config(wrong) end
@@ -158,7 +160,7 @@ function M.new(opts, wire)
   local engine = opts.engine or scheduler.default()
   for_core.engine = engine.core
   for_core.base_url = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
-  local endpoint, why = core.new(for_core)
+  local endpoint, why = keys.open(for_core)
   if not endpoint then return config(why) end
   local session = setmetatable({
     model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",

@@ -10,13 +10,13 @@ local TIMEOUTS = {
 --- What the C core gets of chat.new's options, as it is.
 M.CORE = {
   "base_url", "api_key", "allow_http", "headers", "timeouts", "limits", "ca_file", "proxy", "unix_socket",
-  "client_cert", "client_key", "resolve", "http2", "redirects",
+  "client_cert", "client_key", "resolve", "http2", "redirects", "key_header",
 }
 
 --- What chat.new takes.
 M.NEW = {
   api = "string", state = "string", model = "string", system = "string", params = "table", messages = "table",
-  base_url = "string", api_key = "string|boolean", allow_http = "boolean", headers = "table",
+  base_url = "string", api_key = "string|boolean|table|function", key_header = "string", allow_http = "boolean", headers = "table",
   timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
   limits = {
     event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",

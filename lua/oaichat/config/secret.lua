@@ -15,7 +15,7 @@ local MOST = 64 * 1024 -- bytes
 --- What a command may take; a spec has less time.
 M.seconds = 30
 
-local HOW = '{"env":"NAME"}, {"file":"path"} or {"command":["program", "argument"]}'
+M.HOW = '{"env":"NAME"}, {"file":"path"} or {"command":["program", "argument"]}'
 
 local function fail(text)
   return errors.fail { kind = "config", code = "config", message = text }
@@ -46,7 +46,7 @@ function M.wrong(value, where)
   local name, one = next(value)
   local fits = next(value, name) == nil
     and (name == "command" and is_argv(one) or name ~= "command" and type(one) == "string" and one ~= "")
-  if not fits then return ("%s: %s expected"):format(where, HOW) end
+  if not fits then return ("%s: %s expected"):format(where, M.HOW) end
 end
 
 local SECRET_WORDS = { "authorization", "cookie", "key", "token", "secret", "password" }
@@ -69,7 +69,7 @@ local function looks_secret(value, depth)
 end
 
 local function refused(where)
-  return ("%s: a secret must not stand in a configuration file; say where it is: %s"):format(where, HOW)
+  return ("%s: a secret must not stand in a configuration file; say where it is: %s"):format(where, M.HOW)
 end
 
 --- Why a value of a file must not stand there.

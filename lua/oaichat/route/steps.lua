@@ -1,8 +1,8 @@
 --- route/steps: the ladder as its user wrote it, checked and ready: the session's own
 --- endpoint first, then what `fallbacks` says. Sends nothing.
 
-local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local keys = require "oaichat.keys"
 local options = require "oaichat.options"
 local settings = require "oaichat.settings"
 local tables = require "oaichat.tables"
@@ -46,9 +46,10 @@ local function request_step(entry, at, first, opts)
   end
   own.base_url = own.base_url or first.base_url
   own.engine, own.wire, own.path, own.key_of = first.engine, first.wire, first.path, first.core
-  local endpoint, why = core.new(own)
+  local endpoint, why = keys.open(own)
   if not endpoint then return config(at, why) end
   step.core, step.origin = endpoint, endpoint:origin()
+  if own.api_key == nil and step.origin == first.origin then keys.share(endpoint, first.core) end
   return step
 end
 

@@ -15,7 +15,8 @@ local M = {}
 M.MODEL = "omni-moderation-latest"
 
 local KNOWN = {
-  input = "boolean", output = "boolean", model = "string", base_url = "string", api_key = "string|boolean|table|function",
+  input = "boolean", output = "boolean", model = "string", base_url = "string",
+  api_key = "string|boolean|table|function",
   allow_http = "boolean", window = "number", fail = "string", judge = "function",
 }
 

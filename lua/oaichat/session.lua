@@ -166,7 +166,7 @@ function M.new(opts, wire)
     model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
-    _options = kept(opts), _engine = engine,
+    _options = kept(opts), _engine = engine, _asks = keys.asked_for(endpoint) or nil,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
   if opts.context then

@@ -16,7 +16,8 @@ M.CORE = {
 --- What chat.new takes.
 M.NEW = {
   api = "string", state = "string", model = "string", system = "string", params = "table", messages = "table",
-  base_url = "string", api_key = "string|boolean|table|function", key_header = "string", allow_http = "boolean", headers = "table",
+  base_url = "string", api_key = "string|boolean|table|function", key_header = "string", allow_http = "boolean",
+  headers = "table",
   timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",
   limits = {
     event_bytes = "number", response_bytes = "number", header_bytes = "number", tool_calls = "number",

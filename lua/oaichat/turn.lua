@@ -390,7 +390,7 @@ function M.start(session, own, opts, streaming, manual, wrong)
   turn.added = requests.close(session._messages, own)
   -- what waits does so when somebody reads: nothing waits here
   if session._policy or session._gate or session._record and session._record.store.waits then return turn end
-  if session._context and session._context.waits then return turn end
+  if session._context and session._context.waits or session._asks then return turn end
   local ok, why = pcall(request, turn)
   if ok then return turn end
   turn:result()

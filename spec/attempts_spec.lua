@@ -1,9 +1,9 @@
 --- Attempts: Go's durations, and what each attempt met.
 -- luacheck: no max line length
 
-local attempts = require "oaichat.attempts"
 local leaks = require "spec.support.leaks"
 local play = require "spec.support.play"
+local ratelimit = require "oaichat.ratelimit"
 
 describe("attempts", function()
   before_each(leaks.remember)
@@ -12,10 +12,10 @@ describe("attempts", function()
   it("read durations as the rate limit headers have them", function()
     local cases = { ["6m0s"] = 360, ["20ms"] = 0.02, ["1m30.951s"] = 90.951, ["1s"] = 1, ["1h2m3s"] = 3723, ["0s"] = 0 }
     for text, seconds in pairs(cases) do
-      assert.is_true(math.abs(attempts.duration(text) - seconds) < 1e-9, text)
+      assert.is_true(math.abs(ratelimit.duration(text) - seconds) < 1e-9, text)
     end
-    for _, text in ipairs { "", "soon", "1", "-1s", "1x", "s", "1s ", "1m?" } do assert.is_nil(attempts.duration(text), text) end
-    assert.is_nil(attempts.duration(nil))
+    for _, text in ipairs { "", "soon", "1", "-1s", "1x", "s", "1s ", "1m?" } do assert.is_nil(ratelimit.duration(text), text) end
+    assert.is_nil(ratelimit.duration(nil))
   end)
 
   it("tell what the one attempt met, on success and on failure", function()

@@ -105,6 +105,7 @@ static oai_kind by_word(const char *word) {
       {"slow_down", OAI_OVERLOADED},
       {"server_is_overloaded", OAI_OVERLOADED},
       {"overloaded_error", OAI_OVERLOADED},
+      {"billing_error", OAI_QUOTA},
   };
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcasecmp(word, words[i].word) == 0) return words[i].kind;
@@ -125,9 +126,29 @@ static oai_kind by_word_in_band(const char *word) {
       {"model_not_found", OAI_NOT_FOUND},
       {"not_found_error", OAI_NOT_FOUND},
       {"invalid_request_error", OAI_INVALID_REQUEST},
+      {"request_too_large", OAI_INVALID_REQUEST},
   };
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcasecmp(word, words[i].word) == 0) return words[i].kind;
+  return OAI_NONE;
+}
+
+/* Anthropic says with words alone what others have a code for. */
+static oai_kind by_text(const oai_failure *f) {
+  static const struct {
+    const char *begins;
+    oai_kind kind;
+  } texts[] = {
+      {"prompt is too long", OAI_CONTEXT_LENGTH},
+      {"input length and `max_tokens` exceed context", OAI_CONTEXT_LENGTH},
+      {"Your credit balance is too low", OAI_QUOTA},
+      {"Output blocked by content filtering", OAI_CONTENT_FILTER},
+  };
+  if (f->code[0] || strcmp(f->type, "invalid_request_error") != 0)
+    return OAI_NONE;
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    if (strncasecmp(f->text, texts[i].begins, strlen(texts[i].begins)) == 0)
+      return texts[i].kind;
   return OAI_NONE;
 }
 
@@ -142,6 +163,7 @@ static void classify(oai_failure *f, int status, const said *s) {
   char number[16] = "";
   oai_kind kind = by_word(f->code);
   if (!kind) kind = by_word(f->type);
+  if (!kind) kind = by_text(f);
   if (!kind && status >= 400) kind = oai_kind_of_status(status);
   if (!kind) {
     copy_field(number, sizeof number, s->status, no_key);

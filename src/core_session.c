@@ -4,6 +4,7 @@
 
 #include "core_objects.h"
 #include "digest.h"
+#include "wire_anthropic.h"
 #include "wire_chat.h"
 #include "wire_json.h"
 #include "wire_raw.h"
@@ -137,21 +138,38 @@ static const char *read_resolve(lua_State *L, int options, oai_endpoint *e) {
 
 /* ---- the key ------------------------------------------------------------ */
 
-static const char official[] = "https://api.openai.com:443";
+/* Who is asked without a base URL, and whose key the environment has. */
+static const struct {
+  const char *origin, *key, *url;
+} officials[] = {
+    {"https://api.openai.com:443", "OPENAI_API_KEY", "OPENAI_BASE_URL"},
+    {"https://api.anthropic.com:443", "ANTHROPIC_API_KEY", NULL},
+};
 
-/* The environment's key goes to the official origin and to the one that
- * OPENAI_BASE_URL names, and nowhere else. It never becomes a Lua string. */
-static const char *environment_key(oai_endpoint *e) {
-  const char *key = getenv("OPENAI_API_KEY");
-  const char *url = getenv("OPENAI_BASE_URL");
-  bool ours = strcmp(e->origin, official) == 0;
-  if (!key || !*key) return NULL;
-  if (!ours && url && *url) {
-    char *origin = oai_url_origin(url);
-    ours = origin && strcmp(origin, e->origin) == 0;
+static const char *official_key(const oai_endpoint *e) {
+  for (size_t i = 0; i < sizeof officials / sizeof *officials; i++)
+    if (strcmp(e->origin, officials[i].origin) == 0) return officials[i].key;
+  return NULL;
+}
+
+/* The variable whose key may go to this origin: an official one's own, and
+ * OPENAI_API_KEY where OPENAI_BASE_URL says so. */
+static const char *variable_of(const oai_endpoint *e) {
+  const char *name = official_key(e);
+  for (size_t i = 0; i < sizeof officials / sizeof *officials && !name; i++) {
+    const char *url = officials[i].url ? getenv(officials[i].url) : NULL;
+    char *origin = url && *url ? oai_url_origin(url) : NULL;
+    if (origin && strcmp(origin, e->origin) == 0) name = officials[i].key;
     free(origin);
   }
-  return ours ? oai_endpoint_set_key(e, key, strlen(key)) : NULL;
+  return name;
+}
+
+/* The environment's key goes nowhere else, and never becomes a Lua string. */
+static const char *environment_key(oai_endpoint *e) {
+  const char *name = variable_of(e);
+  const char *key = name ? getenv(name) : NULL;
+  return key && *key ? oai_endpoint_set_key(e, key, strlen(key)) : NULL;
 }
 
 /* key_env = a variable whose key is wanted; key_env_url: only there. */
@@ -203,10 +221,13 @@ static const char *read_key(lua_State *L, int options, oai_endpoint *e) {
   }
   lua_pop(L, 1);
   if (wrong) return wrong;
-  if (!e->key.n && strcmp(e->origin, official) == 0 &&
+  if (!e->key.n && official_key(e) &&
       !oai_header_has(e->headers, "authorization") &&
+      !(e->key_header && oai_header_has(e->headers, e->key_header)) &&
       !read_flag(L, options, "key_later"))
-    return "no API key: set api_key or OPENAI_API_KEY";
+    return strcmp(official_key(e), "OPENAI_API_KEY") == 0
+               ? "no API key: set api_key or OPENAI_API_KEY"
+               : "no API key: set api_key or ANTHROPIC_API_KEY";
   return oai_endpoint_key_refused(e);
 }
 
@@ -238,7 +259,8 @@ static const char *read_endpoint(lua_State *L, int options, oai_endpoint *e) {
 
 static const oai_wire *wire_named(const char *name) {
   static const oai_wire *const wires[] = {&oai_wire_chat, &oai_wire_responses,
-                                          &oai_wire_raw, &oai_wire_json};
+                                          &oai_wire_anthropic, &oai_wire_raw,
+                                          &oai_wire_json};
   for (size_t i = 0; i < sizeof wires / sizeof *wires; i++)
     if (strcmp(wires[i]->name, name) == 0) return wires[i];
   return NULL;

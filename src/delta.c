@@ -46,6 +46,12 @@ static void choice_free(oai_choice *c) {
   oai_extras_free(c->extras);
 }
 
+static void item_free(oai_item *item) {
+  oai_buf_free(&item->json);
+  oai_buf_free(&item->head);
+  oai_extras_free(item->grown);
+}
+
 void oai_delta_init(oai_delta *d, size_t max_calls) {
   memset(d, 0, sizeof *d);
   d->max_calls = max_calls;
@@ -60,7 +66,7 @@ void oai_delta_init(oai_delta *d, size_t max_calls) {
 void oai_delta_free(oai_delta *d) {
   for (size_t i = 0; i < d->nchoices; i++) choice_free(&d->choices[i]);
   free(d->choices);
-  for (size_t i = 0; i < d->nitems; i++) oai_buf_free(&d->items[i].json);
+  for (size_t i = 0; i < d->nitems; i++) item_free(&d->items[i]);
   free(d->items);
   free(d->ops);
   oai_buf_free(&d->id);
@@ -256,8 +262,10 @@ oai_status oai_delta_item(oai_delta *d, double index, oai_item **out) {
   d->items = p;
   memmove(d->items + at + 1, d->items + at,
           (d->nitems++ - at) * sizeof *d->items);
+  memset(&d->items[at], 0, sizeof *d->items);
   d->items[at].index = index;
   oai_buf_init(&d->items[at].json, SIZE_MAX / 4);
+  oai_buf_init(&d->items[at].head, SIZE_MAX / 4);
   *out = &d->items[at];
   return OAI_OK;
 }

@@ -84,8 +84,11 @@ typedef struct oai_op {
 
 /* A piece of an answer that the wire has as a list: the JSON to send back. */
 typedef struct oai_item {
-  double index; /* as the server numbers it */
-  oai_buf json; /* empty: begun, not whole */
+  double index;     /* as the server numbers it */
+  oai_buf json;     /* empty: begun, not whole */
+  oai_buf head;     /* how it began; the wire makes json of it and of grown */
+  oai_extra *grown; /* members that come in pieces */
+  int what;         /* the wire's own mark */
 } oai_item;
 
 typedef enum oai_scope {
@@ -140,6 +143,10 @@ oai_status oai_delta_usage(oai_delta *d, oai_slice json);
 /* Keeps a field nobody knows. */
 oai_status oai_delta_extra(oai_extra **list, oai_scope scope,
                            const oai_scan_str *key, oai_slice json);
+/* Appends to a member that comes in pieces; `between` stands before each but
+ * the first. */
+oai_status oai_delta_grow(oai_extra **list, int scope, const oai_scan_str *key,
+                          oai_slice piece, const char *between);
 void oai_extras_free(oai_extra *list);
 /* Replaces a small text (id, model) unless the new one is empty. */
 oai_status oai_delta_set(oai_buf *b, const oai_scan_str *str);

@@ -15,12 +15,12 @@ void oai_extras_free(oai_extra *e) {
   }
 }
 
-static oai_extra *extra_for(oai_extra **list, oai_scope scope,
+static oai_extra *extra_for(oai_extra **list, int scope,
                             const oai_scan_str *key, bool *full) {
   oai_extra **p = list;
   *full = false;
   for (int n = 0; *p; p = &(*p)->next) {
-    if ((*p)->scope == (int)scope && (*p)->key.n == key->n &&
+    if ((*p)->scope == scope && (*p)->key.n == key->n &&
         memcmp((*p)->key.p, key->p, key->n) == 0)
       return *p;
     /* looked through for each field: a long list would cost a server nothing
@@ -56,4 +56,17 @@ oai_status oai_delta_extra(oai_extra **list, oai_scope scope,
   e->list = container;
   return oai_buf_append(&e->json, json.p, json.n) == OAI_BUF_OK ? OAI_OK
                                                                 : OAI_ERR_NOMEM;
+}
+
+oai_status oai_delta_grow(oai_extra **list, int scope, const oai_scan_str *key,
+                          oai_slice piece, const char *between) {
+  bool full;
+  oai_extra *e = extra_for(list, scope, key, &full);
+  if (!e) return full ? OAI_ERR_FIELDS : OAI_ERR_NOMEM;
+  if (e->json.n && *between &&
+      oai_buf_append(&e->json, between, strlen(between)) != OAI_BUF_OK)
+    return OAI_ERR_NOMEM;
+  return oai_buf_append(&e->json, piece.p, piece.n) == OAI_BUF_OK
+             ? OAI_OK
+             : OAI_ERR_NOMEM;
 }

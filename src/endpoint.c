@@ -48,6 +48,7 @@ void oai_endpoint_unref(oai_endpoint *e) {
   free(e->origin);
   oai_buf_wipe(&e->key);
   oai_headers_free(e->headers);
+  free(e->key_header);
   free(e->ca_file);
   if (e->proxy) oai_wipe(e->proxy, strlen(e->proxy));
   free(e->proxy);
@@ -55,7 +56,6 @@ void oai_endpoint_unref(oai_endpoint *e) {
   free(e->client_cert);
   free(e->client_key);
   curl_slist_free_all(e->resolve);
-  free(e->key_header);
   drop_ready(e);
   free(e);
 }

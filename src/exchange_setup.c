@@ -89,12 +89,31 @@ static bool may_expect(const oai_exchange *x) {
          curl_version_info(CURLVERSION_NOW)->version_num < 0x075600;
 }
 
+static bool has_header(const oai_exchange *x, const char *name) {
+  return oai_header_has(x->headers, name) ||
+         oai_header_has(x->endpoint->headers, name);
+}
+
+/* The key, unless the caller says by himself who he is. */
+static bool add_key(oai_exchange *x) {
+  const oai_endpoint *e = x->endpoint;
+  const char *name = e->key_header ? e->key_header : "Authorization";
+  if (!e->key.n || has_header(x, name) || has_header(x, "authorization"))
+    return true;
+  size_t size = strlen(name) + e->key.n + 16;
+  char *line = malloc(size);
+  if (!line) return false;
+  snprintf(line, size, "%s: %s%.*s", name, e->key_header ? "" : "Bearer ",
+           (int)e->key.n, e->key.p);
+  bool ok = add(&x->headers, line);
+  oai_wipe(line, size);
+  free(line);
+  return ok;
+}
+
 static bool set_headers(oai_exchange *x) {
   const oai_endpoint *e = x->endpoint;
   bool ok = true;
-  const char *place = e->key_header ? e->key_header : "authorization";
-  bool authorized =
-      oai_header_has(x->headers, place) || oai_header_has(e->headers, place);
   for (const struct curl_slist *l = e->headers; l && ok; l = l->next) {
     char name[128] = {0};
     size_t n = strcspn(l->data, ":;");
@@ -109,19 +128,7 @@ static bool set_headers(oai_exchange *x) {
                                     ? "Accept: */*"
                                     : "Accept: application/json");
   if (may_expect(x)) ok = ok && add(&x->headers, "Expect:");
-  if (ok && e->key.n && !authorized) {
-    size_t room = e->key.n + strlen(place) + 16;
-    char *line = malloc(room);
-    if (!line) return false;
-    if (e->key_header)
-      snprintf(line, room, "%s: %.*s", place, (int)e->key.n, e->key.p);
-    else
-      snprintf(line, room, "Authorization: Bearer %.*s", (int)e->key.n,
-               e->key.p);
-    ok = add(&x->headers, line);
-    oai_wipe(line, strlen(line));
-    free(line);
-  }
+  ok = ok && add_key(x);
   curl_easy_setopt(x->transfer.easy, CURLOPT_HTTPHEADER, x->headers);
   curl_easy_setopt(x->transfer.easy, CURLOPT_HEADEROPT,
                    (long)CURLHEADER_SEPARATE);

@@ -4,6 +4,7 @@
 #include "apierror.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,25 @@ double oai_wire_number_of(const oai_reader *r, oai_slice object,
   text[value.n] = 0;
   double number = strtod(text, &end);
   return *end || !isfinite(number) ? missing : number;
+}
+
+static bool put(oai_buf *b, const char *before, const char *p, size_t n) {
+  return oai_buf_append(b, before, strlen(before)) == OAI_BUF_OK &&
+         oai_buf_append(b, p, n) == OAI_BUF_OK;
+}
+
+oai_status oai_wire_progress(oai_reader *r, oai_slice tool, oai_slice status,
+                             const oai_scan_str *id, oai_slice data) {
+  oai_buf b;
+  oai_buf_init(&b, SIZE_MAX / 4);
+  bool ok = put(&b, "{\"tool\":\"", tool.p, tool.n) &&
+            put(&b, "\",\"status\":\"", status.p, status.n) &&
+            put(&b, "\",\"id\":\"", id->p, id->n) &&
+            put(&b, "\",\"data\":", data.p, data.n) && put(&b, "}", NULL, 0);
+  oai_status how =
+      ok ? oai_delta_progress(r->delta, (oai_slice){b.p, b.n}) : OAI_ERR_NOMEM;
+  oai_buf_free(&b);
+  return how;
 }
 
 oai_read oai_wire_fail(oai_reader *r, oai_kind kind, const char *code) {

@@ -24,6 +24,11 @@ oai_scan_str oai_wire_text_of(const oai_reader *r, oai_slice object,
 double oai_wire_number_of(const oai_reader *r, oai_slice object,
                           const char *name, double missing);
 
+/* Tells what a tool that the server runs is doing: {"tool":…,"status":…,"id":
+ * …,"data":…}. */
+oai_status oai_wire_progress(oai_reader *r, oai_slice tool, oai_slice status,
+                             const oai_scan_str *id, oai_slice data);
+
 /* Each fills the reader's failure and gives OAI_READ_FAILED (or NOMEM). */
 oai_read oai_wire_fail(oai_reader *r, oai_kind kind, const char *code);
 oai_read oai_wire_fail_scan(oai_reader *r, oai_scan_error why);

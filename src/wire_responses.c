@@ -189,14 +189,6 @@ static const char *find(const char *p, size_t n, const char *what) {
   return NULL;
 }
 
-static bool put(oai_buf *b, const char *p, size_t n) {
-  return oai_buf_append(b, p, n) == OAI_BUF_OK;
-}
-
-static bool put_text(oai_buf *b, const char *text) {
-  return put(b, text, strlen(text));
-}
-
 /* response.web_search_call.searching: tool "web_search", status "searching";
  * response.mcp_call_arguments.delta: tool "mcp", status "arguments.delta". */
 static bool split_type(const oai_scan_str *type, oai_slice *tool,
@@ -220,22 +212,11 @@ static bool split_type(const oai_scan_str *type, oai_slice *tool,
   return true;
 }
 
-/* {"tool":…,"status":…,"id":…,"data":the event} */
 static oai_read tell_progress(oai_reader *r, const event *e) {
   oai_slice tool, status;
-  oai_buf b;
   if (!split_type(&e->type, &tool, &status)) return OAI_READ_MORE;
-  oai_buf_init(&b, SIZE_MAX / 4);
-  bool ok = put_text(&b, "{\"tool\":\"") && put(&b, tool.p, tool.n) &&
-            put_text(&b, "\",\"status\":\"") && put(&b, status.p, status.n) &&
-            put_text(&b, "\",\"id\":\"") &&
-            put(&b, e->item_id.p, e->item_id.n) &&
-            put_text(&b, "\",\"data\":") && put(&b, e->data.p, e->data.n) &&
-            put_text(&b, "}");
-  oai_status how =
-      ok ? oai_delta_progress(r->delta, (oai_slice){b.p, b.n}) : OAI_ERR_NOMEM;
-  oai_buf_free(&b);
-  return oai_wire_check(r, how);
+  return oai_wire_check(
+      r, oai_wire_progress(r, tool, status, &e->item_id, e->data));
 }
 
 /* ---- the wire ----------------------------------------------------------- */

@@ -3,6 +3,7 @@
 --- a ticket and gives it back. Knows none of their policies.
 
 local core = require "oaichat.core"
+local prices = require "oaichat.prices"
 
 local M = {}
 
@@ -109,8 +110,8 @@ end
 --- @param entry table of reply.attempts
 --- @param call table
 function Ticket:leave(entry, call)
-  local account, usage = self.account, entry.usage
-  if self.grant then self.grant:settle(usage and usage.total_tokens) end
+  local account = self.account
+  if self.grant then self.grant:settle(prices.read(entry.usage).tokens) end
   if self.hold then settle(self.hold, entry) end
   if account.limiter then
     account.limiter:learn(account.identity, {

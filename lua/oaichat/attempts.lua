@@ -7,6 +7,7 @@ local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local keys = require "oaichat.keys"
 local observe = require "oaichat.observe"
+local ratelimits = require "oaichat.ratelimit"
 local reply = require "oaichat.reply"
 local later = require "oaichat.later"
 local source = require "oaichat.source"
@@ -16,52 +17,12 @@ local wait = require "oaichat.wait"
 
 local M = {}
 
-local NONE = {}
-
 local Call = {}
 Call.__index = Call
 
 local function notify(call, hook, fields)
   if call.hooks then observe.call(call.log, "hook", call.hooks[hook], fields) end
   observe.tell(call.log, "debug", hook, fields)
-end
-
--- Go's duration grammar as the API uses it: "6m0s", "1m30.951s", "20ms", "1s".
-local UNITS = { h = 3600, m = 60, s = 1, ms = 1e-3, us = 1e-6, ns = 1e-9 }
-
---- @param text string|nil
---- @return number|nil seconds
-function M.duration(text)
-  if not text or text == "" then return nil end
-  local total, at = 0, 1
-  while at <= #text do
-    local number, unit, stop = text:match("^(%d+%.?%d*)(%a+)()", at)
-    if not number or not UNITS[unit] then return nil end
-    total = total + tonumber(number) * UNITS[unit]
-    at = stop
-  end
-  return total
-end
-
--- Most servers give durations, some plain seconds.
-local function reset_of(text)
-  return M.duration(text) or tonumber(text)
-end
-
-local FIELDS = { limit = tonumber, remaining = tonumber, reset = reset_of }
-
-local function ratelimit(exchange)
-  local out
-  for name, text in pairs(exchange:headers "x-ratelimit-" or NONE) do
-    local field, what = name:match "^(%a+)%-(%a+)$"
-    local read = (what == "requests" or what == "tokens") and FIELDS[field]
-    local value = read and read(text)
-    if value then
-      out = out or {}
-      out[field .. "_" .. what] = value
-    end
-  end
-  return out
 end
 
 -- Goes on with an answer where the last exchange stopped.
@@ -262,7 +223,7 @@ local function conclude(call)
   local raw, failure = exchange:result()
   call.raw, call.failure, call.wait, call.asked = raw, failure, nil, nil
   call.request_id = exchange:header("x-request-id", "request-id")
-  call.ratelimit = ratelimit(exchange)
+  call.ratelimit = ratelimits.of(exchange)
   call.made = call.made + 1
   local entry = {
     request_id = call.request_id, timing = raw.timing, model = call.model, origin = call.origin, usage = raw.usage,

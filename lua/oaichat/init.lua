@@ -11,7 +11,9 @@ local session = require "oaichat.session"
 local M = { _VERSION = "0.1.0" }
 
 -- The wire formats by the name of their API; each is loaded when a session speaks it.
-local WIRES = { chat = "oaichat.wire.chat", responses = "oaichat.wire.responses" }
+local WIRES = {
+  chat = "oaichat.wire.chat", responses = "oaichat.wire.responses", anthropic = "oaichat.wire.anthropic",
+}
 
 local function wire_of(opts)
   local api = type(opts) == "table" and opts.api or "chat"

@@ -13,9 +13,18 @@ local function openai(input, cached, output)
 end
 
 --- US dollars for 1e6 tokens, at the standard service tier: input, cached (input that
---- the provider had in its cache; without it such input costs as any other), output
---- (reasoning is part of it). Change it, or give another table where prices are asked for.
---- @type table<string, { input: number, cached: number|nil, output: number, source: string|nil, date: string|nil }>
+--- the provider had in its cache; without it such input costs as any other), written (input
+--- that it put there for 5 minutes, where that has a price of its own; without it a usage
+--- that has such input has no cost that is known), output (reasoning is part of it). Change it, or give
+--- another table where prices are asked for.
+--- @class oaichat.Price
+--- @field input number
+--- @field cached number|nil
+--- @field written number|nil
+--- @field output number
+--- @field source string|nil
+--- @field date string|nil
+--- @type table<string, oaichat.Price>
 M.TABLE = {
   ["gpt-4o"] = openai(2.50, 1.25, 10),
   -- dearer than what the name without the date stands for
@@ -42,10 +51,10 @@ function M.check(list)
     if type(model) ~= "string" or type(price) ~= "table" then
       errors.misuse("prices: { [model] = { input =, cached =, output = } } expected")
     end
-    for _, name in ipairs { "input", "cached", "output" } do
+    for _, name in ipairs { "input", "cached", "written", "output" } do
       local value = price[name]
       local fine = type(value) == "number" and value >= 0 and value < math.huge
-      if not fine and not (name == "cached" and value == nil) then
+      if not fine and not (value == nil and (name == "cached" or name == "written")) then
         errors.misuse(("prices[%q].%s: US dollars for 1e6 tokens expected, got %s"):format(model, name,
           tostring(value)))
       end
@@ -86,18 +95,26 @@ end
 --- The counts of a usage, by the ledger's names; each nil where the usage does not say.
 --- `cached` is part of `input`, `reasoning` of `output`.
 --- @param usage table|nil the wire's names
---- @return table counts input, output, cached, reasoning, tokens, audio
+--- @return table counts input, output, cached, reasoning, tokens, audio, written (input that was put into the
+---   provider's cache; part of `input`), kept_long (that for an hour; part of `written`)
 function M.read(usage)
   if type(usage) ~= "table" then return {} end
   local sent = usage.prompt_tokens_details or usage.input_tokens_details
   local got = usage.completion_tokens_details or usage.output_tokens_details
-  local input = count(usage.prompt_tokens) or count(usage.input_tokens)
+  local read, written, input = count(usage.cache_read_input_tokens), count(usage.cache_creation_input_tokens), nil
+  if count(usage.prompt_tokens) then
+    input, read, written = usage.prompt_tokens, nil, nil
+  elseif count(usage.input_tokens) then
+    input = usage.input_tokens + (read or 0) + (written or 0) -- Anthropic counts them apart
+  end
   local output = count(usage.completion_tokens) or count(usage.output_tokens)
   local heard, spoken = detail(sent, "audio_tokens"), detail(got, "audio_tokens")
   return {
-    input = input, output = output, cached = detail(sent, "cached_tokens"), reasoning = detail(got, "reasoning_tokens"),
+    input = input, output = output, cached = read or detail(sent, "cached_tokens"),
+    reasoning = detail(got, "reasoning_tokens"),
     tokens = count(usage.total_tokens) or input and output and input + output,
-    audio = (heard or 0) + (spoken or 0),
+    audio = (heard or 0) + (spoken or 0), written = written,
+    kept_long = detail(usage.cache_creation, "ephemeral_1h_input_tokens"),
   }
 end
 
@@ -108,9 +125,11 @@ end
 --- @return number|nil dollars nil: the model, the usage or a part of it (audio) has no price that is known
 function M.cost(model, usage, list)
   local price, counts = M.of(model, list), M.read(usage)
-  local input, output, cached = counts.input, counts.output, counts.cached or 0
-  if not price or not input or not output or cached > input or counts.audio > 0 then return nil end
-  return ((input - cached) * price.input + cached * (price.cached or price.input) + output * price.output) / 1e6
+  local input, output, cached, written = counts.input, counts.output, counts.cached or 0, counts.written or 0
+  if not price or not input or not output or cached + written > input or counts.audio > 0 then return nil end
+  if written > 0 and not price.written or (counts.kept_long or 0) > 0 then return nil end
+  return ((input - cached - written) * price.input + cached * (price.cached or price.input)
+    + written * (price.written or 0) + output * price.output) / 1e6
 end
 
 return M

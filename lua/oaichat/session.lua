@@ -125,7 +125,8 @@ local function guarded(session, opts, for_core)
   local why, err
   local first = {
     core = session._core, origin = session._origin, base_url = for_core.base_url, engine = for_core.engine,
-    wire = for_core.wire, path = for_core.path, scheduler = session._engine,
+    wire = for_core.wire, path = for_core.path, key_header = for_core.key_header, headers = session._wire.headers,
+    scheduler = session._engine,
   }
   if any(opts, settings.POLICY) then
     session._policy, why, err = policies.new(first, opts)
@@ -157,13 +158,18 @@ function M.new(opts, wire)
   if wrong then return config(wrong) end
   local for_core = { wire = wire.name, path = wire.path }
   for _, name in ipairs(CORE) do for_core[name] = opts[name] end
+  for_core.headers = settings.headers(opts.headers, wire.headers)
+  for_core.key_header = opts.key_header or wire.key_header
   local engine = opts.engine or scheduler.default()
   for_core.engine = engine.core
-  for_core.base_url = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
+  for_core.base_url = opts.base_url or wire.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
+  -- the environment's model is one of OpenAI's API; of another's none is known
+  local model = opts.model or not wire.base_url and (environment "OPENAI_MODEL" or "gpt-4o-mini")
+  if not model then return config(("model is missing: the %s API has no default"):format(wire.name)) end
   local endpoint, why = keys.open(for_core)
   if not endpoint then return config(why) end
   local session = setmetatable({
-    model = opts.model or environment "OPENAI_MODEL" or "gpt-4o-mini",
+    model = model,
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
     _options = kept(opts), _engine = engine, _asks = keys.asked_for(endpoint) or nil,

@@ -50,4 +50,21 @@ for _, name in ipairs {
   M.SEND[name] = M.NEW[name]
 end
 
+--- Headers of a request: those that an API wants of each, and the user's, which win.
+--- @param own table|nil
+--- @param wanted table|nil
+--- @return table|nil
+function M.headers(own, wanted)
+  if not wanted then return own end
+  local out, said = {}, {}
+  for name, value in pairs(own or {}) do
+    out[name] = value
+    if type(name) == "string" then said[name:lower()] = true end
+  end
+  for name, value in pairs(wanted) do
+    if not said[name:lower()] then out[name] = value end
+  end
+  return out
+end
+
 return M

@@ -104,7 +104,10 @@ function Structured:item(index, value)
   return { type = "item", index = index, value = value, valid = valid }
 end
 
-local WORDS = { "response_format", "text.format", "json_schema", "json_object", "structured output", "json mode" }
+local WORDS = {
+  "response_format", "text.format", "json_schema", "json_object", "structured output", "json mode", "output_config",
+  "output_format",
+}
 
 --- A refused request that may pass in the next mode: the server blames the format.
 --- @param err oaichat.Error

@@ -99,6 +99,6 @@ function M.of(request)
 end
 
 --- The apis whose sessions these specs run.
-M.spoken = { M.responses }
+M.spoken = { M.responses, M.anthropic }
 
 return M

@@ -92,9 +92,9 @@ local ITEMS = { responses = "output", anthropic = "content" }
 
 -- The wire's own object; of an answer that was cut it has no items yet.
 local function own_whole(raw)
-  local out, name = json.decode(raw.whole), ITEMS[raw.api]
+  local out, name = json.decode(raw.whole) or {}, ITEMS[raw.api]
   if name and raw.items and (type(out[name]) ~= "table" or #out[name] < #raw.items) then out[name] = M.items(raw) end
-  if out.usage == nil or out.usage == json.null then out.usage = raw.usage end
+  if raw.usage then out.usage = raw.usage end -- a stream may tell it in pieces
   return out
 end
 

@@ -46,6 +46,7 @@ local function request_step(entry, at, first, opts)
   end
   own.base_url = own.base_url or first.base_url
   own.engine, own.wire, own.path, own.key_of = first.engine, first.wire, first.path, first.core
+  own.key_header, own.headers = own.key_header or first.key_header, settings.headers(own.headers, first.headers)
   local endpoint, why = keys.open(own)
   if not endpoint then return config(at, why) end
   step.core, step.origin = endpoint, endpoint:origin()
@@ -81,7 +82,8 @@ local function step_of(entry, at, first, opts)
   return request_step(entry, at, first, opts)
 end
 
---- @param first table the session's own step: core, origin, base_url, engine (of the core), wire, path
+--- @param first table the session's own step: core, origin, base_url, engine (of the core), wire, path,
+---   key_header, headers (what the wire's API wants)
 --- @param opts table of chat.new
 --- @return table[]|nil steps, string|nil message, oaichat.Error|nil err kind "config"
 function M.new(first, opts)

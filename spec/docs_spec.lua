@@ -80,7 +80,7 @@ end)
 
 -- What their blocks need of each other, or of the machine, is said in their first line.
 local PAGES = { "docs/TOOLS.md", "docs/HISTORY.md", "docs/OPTIONS.md", "docs/ERRORS.md", "docs/RESILIENCE.md",
-  "docs/API.md" }
+  "docs/API.md", "docs/PROVIDERS.md" }
 for _, path in ipairs(PAGES) do
   describe(path, function()
     for _, block in ipairs(blocks_of(path)) do

@@ -11,6 +11,7 @@ local json = require "oaichat.json"
 local keys = require "oaichat.keys"
 local options = require "oaichat.options"
 local pages = require "oaichat.client.pages"
+local providers = require "oaichat.providers"
 local requests = require "oaichat.client.request"
 local scheduler = require "oaichat.loop.scheduler"
 local settings = require "oaichat.settings"
@@ -23,7 +24,7 @@ local M = {}
 M.RETRIES = 2
 
 local KNOWN = { engine = "table", deadline = "number", retry = settings.NEW.retry, idempotency = "boolean",
-  log = "function", hooks = settings.NEW.hooks }
+  log = "function", hooks = settings.NEW.hooks, provider = "string", azure = settings.NEW.azure }
 for _, name in ipairs(settings.CORE) do KNOWN[name] = settings.NEW[name] end
 
 local CALL = { timeouts = settings.NEW.timeouts, deadline = "number", headers = "table", retry = settings.NEW.retry,
@@ -337,6 +338,8 @@ function M.new(opts)
   opts = opts or {}
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, KNOWN)
+  local preset
+  opts, preset = providers.apply(opts)
   local bad_key = keys.wrong(opts.api_key)
   if bad_key then errors.misuse(bad_key) end
   local wrong = options.bad_number(opts.timeouts, "timeouts.", true) or options.bad_number(opts.limits, "limits.", true)
@@ -346,15 +349,18 @@ function M.new(opts)
   local for_core = { engine = engine.core }
   for _, name in ipairs(settings.CORE) do for_core[name] = opts[name] end
   for_core.base_url = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
+  providers.key(for_core, preset)
   local client = setmetatable({
     _cores = {}, _core_options = for_core, _engine = engine, _base = for_core.base_url:gsub("/+$", ""),
     _options = { retry = opts.retry, deadline = opts.deadline, idempotency = opts.idempotency, log = opts.log,
       hooks = opts.hooks },
   }, Client)
   local first, why = core_of(client, "json")
-  if not first then return errors.fail { kind = "config", code = "config", message = why } end
+  why = why or providers.missing(first, preset, keys.asked_for(first), opts.headers)
+  if why then return errors.fail { kind = "config", code = "config", message = why } end
   client._origin = first:origin()
-  for_core.api_key = nil -- the core has it; no table of ours keeps a secret
+  -- the core has it; no table of ours keeps a secret
+  for_core.api_key, for_core.key_env, for_core.key_env_url = nil, nil, nil
   return client
 end
 

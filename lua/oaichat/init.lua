@@ -3,26 +3,15 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
+local later = require "oaichat.later"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
+local providers = later "oaichat.providers"
 local session = require "oaichat.session"
+local wires = require "oaichat.wires"
 
 local M = { _VERSION = "0.1.0" }
-
--- The wire formats by the name of their API; each is loaded when a session speaks it.
-local WIRES = {
-  chat = "oaichat.wire.chat", responses = "oaichat.wire.responses", anthropic = "oaichat.wire.anthropic",
-}
-
-local function wire_of(opts)
-  local api = type(opts) == "table" and opts.api or "chat"
-  if WIRES[api] then return require(WIRES[api]) end
-  local names = {}
-  for name in pairs(WIRES) do names[#names + 1] = name end
-  table.sort(names)
-  errors.misuse(("api: %s is none of %s"):format(tostring(api), table.concat(names, ", ")))
-end
 
 --- Makes a session; nothing is sent. Options: api, model, system, params, messages,
 --- base_url, api_key, headers, timeouts, limits, deadline, retry, … (README).
@@ -32,7 +21,9 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err kind "config"
 function M.new(opts)
-  return session.new(opts, wire_of(opts))
+  local preset
+  if type(opts) == "table" and opts.provider ~= nil then opts, preset = providers.apply(opts) end
+  return session.new(opts, wires.of(type(opts) == "table" and opts.api or nil), preset)
 end
 
 --- A local file as a content part: image_url, input_audio or file, base64, the media

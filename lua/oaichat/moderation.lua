@@ -37,6 +37,7 @@ function M.new(given, first)
   local endpoint, why = keys.open {
     base_url = given.base_url or first.base_url, api_key = given.api_key, allow_http = given.allow_http,
     engine = first.engine, key_of = first.core, wire = "raw", path = "/moderations",
+    key_header = first.key_header,
   }
   if not endpoint then return errors.fail { kind = "config", code = "config", message = "moderation: " .. why } end
   if given.api_key == nil and endpoint:origin() == first.origin then keys.share(endpoint, first.core) end

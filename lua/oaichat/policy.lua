@@ -135,7 +135,7 @@ function Policy:call(request)
   if asked.tools then plan.hedge = nil end
   function plan.model(step) return asked_of(step, asked).model end
   function plan.render(step)
-    return request.wire.render(tables.merged(talk, { origin = step.origin }), asked_of(step, asked))
+    return (step.format or request.wire).render(tables.merged(talk, { origin = step.origin }), asked_of(step, asked))
   end
   function plan.account(step, _, circuit, parts) return self:_account(request, step, circuit, parts) end
   function plan.note_cached(step) self:_note_cached(request, step) end

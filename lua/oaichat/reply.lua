@@ -3,6 +3,7 @@
 
 local json = require "oaichat.json"
 local later = require "oaichat.later"
+local opaques = require "oaichat.opaque"
 local raws = later "oaichat.reply.raw"
 
 local M = {}
@@ -31,13 +32,6 @@ function Reply:__tostring()
   return self.text
 end
 
--- Extras that a server needs back to go on with the conversation. They are kept
--- with the origin they came from.
-local OPAQUE = {
-  reasoning_details = true, reasoning_opaque = true, reasoning_signature = true, extra_content = true,
-  thinking_blocks = true, thought_signature = true, encrypted_content = true,
-}
-
 -- Extras are one flat list: scope, key, JSON, whether that is a list of values.
 local EXTRA = 4
 
@@ -45,7 +39,7 @@ local function opaque_of(extras, scope)
   local out
   for i = 1, extras and #extras or 0, EXTRA do
     local key = extras[i + 1]
-    if OPAQUE[key] and extras[i] == scope then
+    if opaques.KEPT[key] and extras[i] == scope then
       local value = raws.value_of(extras[i + 2], extras[i + 3])
       if value ~= nil and value ~= json.null and not (type(value) == "table" and next(value) == nil) then
         out = out or {}

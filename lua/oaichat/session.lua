@@ -12,6 +12,7 @@ local gates = later "oaichat.gate"
 local message = require "oaichat.message"
 local moderations = later "oaichat.moderation"
 local policies = later "oaichat.policy"
+local providers = later "oaichat.providers"
 local options = require "oaichat.options"
 local records = later "oaichat.record"
 local schema = later "oaichat.schema"
@@ -144,10 +145,11 @@ end
 --- Makes a session. Nothing is sent.
 --- @param opts table|nil see README
 --- @param wire table lua/oaichat/wire/<name>.lua
+--- @param preset table|nil of oaichat.providers
 --- @return oaichat.Session|nil session
 --- @return string|nil message
 --- @return oaichat.Error|nil err kind "config"
-function M.new(opts, wire)
+function M.new(opts, wire, preset)
   opts = opts or {}
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, settings.NEW)
@@ -164,15 +166,21 @@ function M.new(opts, wire)
   for_core.engine = engine.core
   for_core.base_url = opts.base_url or wire.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
   -- the environment's model is one of OpenAI's API; of another's none is known
-  local model = opts.model or not wire.base_url and (environment "OPENAI_MODEL" or "gpt-4o-mini")
-  if not model then return config(("model is missing: the %s API has no default"):format(wire.name)) end
+  local openai = not wire.base_url and (not preset or preset.name == "openai")
+  local model = opts.model or openai and (environment "OPENAI_MODEL" or "gpt-4o-mini")
+  if not model then
+    return config(("model is missing: %s has no default"):format(preset and preset.name or wire.name))
+  end
+  if preset then providers.key(for_core, preset) end
   local endpoint, why = keys.open(for_core)
-  if not endpoint then return config(why) end
+  why = why or preset and providers.missing(endpoint, preset, keys.asked_for(endpoint), opts.headers)
+  if why then return config(why) end
   local session = setmetatable({
     model = model,
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
     _options = kept(opts), _engine = engine, _asks = keys.asked_for(endpoint) or nil,
+    _schema_mode = preset and preset.entry.structured,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
   if opts.context then

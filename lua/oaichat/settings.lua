@@ -15,7 +15,9 @@ M.CORE = {
 
 --- What chat.new takes.
 M.NEW = {
-  api = "string", state = "string", model = "string", system = "string", params = "table", messages = "table",
+  api = "string", state = "string", provider = "string",
+  azure = { resource = "string", deployment = "string", api_version = "string" },
+  model = "string", system = "string", params = "table", messages = "table",
   base_url = "string", api_key = "string|boolean|table|function", key_header = "string", allow_http = "boolean",
   headers = "table",
   timeouts = TIMEOUTS, deadline = "number", retry = { max = "number" }, idempotency = "boolean",

@@ -4,15 +4,18 @@
 local errors = require "oaichat.errors"
 local keys = require "oaichat.keys"
 local options = require "oaichat.options"
+local providers = require "oaichat.providers"
 local settings = require "oaichat.settings"
-local tables = require "oaichat.tables"
+local wires = require "oaichat.wires"
 
 local M = {}
 
 -- What a fallback's endpoint takes from the session's when it does not say.
 local SHARED = { "limits", "ca_file", "proxy" }
 
-local REQUEST = { params = "table", model = "string" }
+local REQUEST = {
+  params = "table", model = "string", api = "string", provider = "string", azure = settings.NEW.azure,
+}
 for _, name in ipairs(settings.CORE) do REQUEST[name] = settings.NEW[name] end
 local HUMAN = { human = "function", timeout = "number" }
 local APOLOGY = { apology = "string" }
@@ -23,10 +26,32 @@ end
 
 -- A model alone shares the session's endpoint and its connections.
 local function own_endpoint(entry)
+  if entry.provider or entry.api then return true end
   for _, name in ipairs(settings.CORE) do
     if entry[name] ~= nil then return true end
   end
   return false
+end
+
+-- The endpoint of an entry of its own, for the core; where it speaks as the session's does,
+-- what it does not say is the session's.
+local function core_options(own, wire, first, opts)
+  local for_core = { engine = first.engine, key_of = first.core }
+  for _, name in ipairs(settings.CORE) do for_core[name] = own[name] end
+  for _, name in ipairs(SHARED) do
+    if for_core[name] == nil then for_core[name] = opts[name] end
+  end
+  if wire then
+    for_core.wire, for_core.path = wire.name, wire.path
+    for_core.base_url = own.base_url or wire.base_url or first.base_url
+    for_core.key_header = own.key_header or wire.key_header
+    for_core.headers = settings.headers(own.headers, wire.headers)
+  else
+    for_core.wire, for_core.path, for_core.base_url = first.wire, first.path, own.base_url or first.base_url
+    for_core.key_header = own.key_header or first.key_header
+    for_core.headers = settings.headers(own.headers, first.headers)
+  end
+  return for_core
 end
 
 local function request_step(entry, at, first, opts)
@@ -34,21 +59,18 @@ local function request_step(entry, at, first, opts)
   if not entry.model and not own_endpoint(entry) then
     return config(at, "a model, a base_url or another option of an endpoint is missing")
   end
+  local own, preset = providers.apply(entry)
   local step = {
-    kind = "request", core = first.core, model = entry.model, origin = first.origin, params = entry.params,
-    timeouts = entry.timeouts,
+    kind = "request", core = first.core, model = own.model, origin = first.origin, params = entry.params,
+    timeouts = entry.timeouts, format = (own.api or preset) and wires.of(own.api) or nil,
   }
   if not own_endpoint(entry) then return step end
-  local own = tables.merged(entry)
-  own.model, own.params = nil, nil
-  for _, name in ipairs(SHARED) do
-    if own[name] == nil then own[name] = opts[name] end
-  end
-  own.base_url = own.base_url or first.base_url
-  own.engine, own.wire, own.path, own.key_of = first.engine, first.wire, first.path, first.core
-  own.key_header, own.headers = own.key_header or first.key_header, settings.headers(own.headers, first.headers)
-  local endpoint, why = keys.open(own)
-  if not endpoint then return config(at, why) end
+  if preset and not own.model then return config(at, "model is missing: another provider has other ones") end
+  local for_core = core_options(own, step.format, first, opts)
+  providers.key(for_core, preset)
+  local endpoint, why = keys.open(for_core)
+  why = why or providers.missing(endpoint, preset, keys.asked_for(endpoint), for_core.headers)
+  if why then return config(at, why) end
   step.core, step.origin = endpoint, endpoint:origin()
   if own.api_key == nil and step.origin == first.origin then keys.share(endpoint, first.core) end
   return step

@@ -3,27 +3,21 @@
 
 local json = require "oaichat.json"
 local lists = require "oaichat.wire.list"
+local opaques = require "oaichat.opaque"
 
 local M = { name = "chat", path = "/chat/completions" }
 
---- Where an opaque field must not be sent back although it came from there.
--- DeepSeek wants reasoning_content in rounds with tool calls only
--- (api-docs.deepseek.com, reasoning model).
-local NOT_REPLAYED = {
-  ["https://api.deepseek.com:443"] = function(field, message)
-    return field == "reasoning_content" and not message.tool_calls
-  end,
-}
-
 --- opaque: position of a call -> its opaque fields (Gemini's extra_content).
-local function wire_calls(calls, opaque)
+local function wire_calls(message, origin, opaque)
   local out = {}
-  for i, call in ipairs(calls) do
+  for i, call in ipairs(message.tool_calls) do
     out[i] = call
     if opaque and opaque[i] then
       out[i] = {}
       for field, value in pairs(call) do out[i][field] = value end
-      for field, value in pairs(opaque[i]) do out[i][field] = value end
+      for field, value in pairs(opaque[i]) do
+        if opaques.replays(origin, field, message) then out[i][field] = value end
+      end
     end
   end
   return json.array(out)
@@ -39,14 +33,13 @@ local function wire_message(message, origin)
   end
   local at_home = meta.origin == origin
   if message.tool_calls then
-    out.tool_calls = wire_calls(message.tool_calls, at_home and meta.opaque_calls)
+    out.tool_calls = wire_calls(message, origin, at_home and meta.opaque_calls)
     if out.content == nil then out.content = json.null end
   end
   if message.role == "assistant" and out.content == nil and not out.refusal then out.content = "" end
   if meta.opaque and at_home then
-    local never = NOT_REPLAYED[origin]
     for field, value in pairs(meta.opaque) do
-      if not (never and never(field, message)) then out[field] = value end
+      if opaques.replays(origin, field, message) then out[field] = value end
     end
   end
   return out

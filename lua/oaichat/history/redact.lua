@@ -17,6 +17,7 @@ local PART_MARKS = {
 local META_MARKS = {
   origin = true, api = true, hash = true, id = true, state = true, reply_id = true, finish_reason = true,
   signature = true, type = true, call_id = true, status = true, encrypted_content = true,
+  tool_use_id = true, encrypted_index = true,
 }
 local NO_MARKS = {}
 
@@ -53,12 +54,16 @@ local function table_of(run, value, marks, all, depth)
   local out, changed = setmetatable({}, getmetatable(value)), false
   for key, one in pairs(value) do
     local new, differs, name = one, false, key
-    if not marks[key] then new, differs = deep(run, one, marks, all, depth + 1) end
+    if not marks[key] and not (key == "data" and value.type == "redacted_thinking") then
+      new, differs = deep(run, one, marks, all, depth + 1)
+    end
     if all and type(key) == "string" then name = apply(run, key) end
     if name ~= key then name, differs = free_key(out, name), true end
     out[name] = new
     changed = changed or differs
   end
+  -- the API refuses a thought that is not what it signed; one without a signature is not sent
+  if changed and value.type == "thinking" then out.signature = nil end
   return out, changed
 end
 

@@ -17,7 +17,7 @@ local M = {}
 local function refuse(path, text)
   local err = errors.new { kind = "invalid_request", code = "encode", message = path .. ": " .. text }
   err.path = path
-  return nil, text, err
+  return nil, err.message, err
 end
 M.refuse = refuse
 

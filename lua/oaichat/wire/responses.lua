@@ -15,7 +15,7 @@ local M = { name = "responses", path = "/responses", keeps_state = true }
 local function refuse(path, text)
   local err = errors.new { kind = "invalid_request", code = "encode", message = path .. ": " .. text }
   err.path = path
-  return nil, text, err
+  return nil, err.message, err
 end
 
 -- ---- content ---------------------------------------------------------------------

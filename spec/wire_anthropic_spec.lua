@@ -288,6 +288,10 @@ describe("a session over the Messages API", function()
     assert.same({ user "go", { role = "assistant", content = { used } } }, sent(2).messages)
     s:send "more"
     assert.same({ role = "assistant", content = { used, { type = "text", text = "good" } } }, sent(3).messages[2])
+    -- who says something else leaves the search where it was
+    local messages = s:messages()
+    play.session(server, { api = "anthropic", messages = { messages[1], messages[2] } }):send "never mind"
+    assert.same({ { role = "user", content = { { type = "text", text = "go" }, { type = "text", text = "never mind" } } } }, sent().messages)
   end)
 
   it("never sends back what a tool of the server began and never ended, nor thoughts without a signature", function()
@@ -352,15 +356,12 @@ describe("a session over the Messages API", function()
   describe("with a cache", function()
     local MARK = { type = "ephemeral" }
 
-    it("marks the system prompt and the conversation's end, and no message for good", function()
+    it("leaves it to the API what to cache, where asked", function()
       local s = session { system = "long", params = { cache_control = MARK } }
       s:send "a"
-      s:send "b"
-      assert.same({ { type = "text", text = "long", cache_control = MARK } }, sent().system)
-      assert.same({
-        user "a", assistant "good", { role = "user", content = { { type = "text", text = "b", cache_control = MARK } } },
-      }, sent().messages)
-      assert.is_nil(sent().cache_control)
+      assert.same(MARK, sent().cache_control)
+      assert.equal("long", sent().system)
+      assert.same({ user "a" }, sent().messages)
     end)
 
     it("marks what a user marks", function()

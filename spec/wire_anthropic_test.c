@@ -154,6 +154,22 @@ static const struct row {
      OAI_READ_DONE,
      "c=c1;/f;/{\"x\": 9007199254740993};f=tool_calls;i=" A_CALL(
          "c1", "{\"x\": 9007199254740993}") ";w=" WHY("tool_use") ";"},
+    {"says all of a call that the model itself has made",
+     {BEGIN(0,
+            "{\"type\":\"tool_use\",\"id\":\"c\",\"name\":\"f\",\"input\":{},"
+            "\"caller\":{\"type\":\"direct\"},\"x\":null}"),
+      OVER(0)},
+     OAI_READ_MORE,
+     "c=c;/f;i={\"type\":\"tool_use\",\"id\":\"c\",\"name\":\"f\",\"input\":{},"
+     "\"caller\":{\"type\":\"direct\"},\"x\":null};"},
+    {"keeps one that another tool has made as it came",
+     {BEGIN(0,
+            "{\"type\":\"tool_use\",\"id\":\"c\",\"name\":\"f\",\"input\":{},"
+            "\"caller\":{\"type\":\"code_execution\"}}"),
+      OVER(0)},
+     OAI_READ_MORE,
+     "c=c;/f;i={\"type\":\"tool_use\",\"id\":\"c\",\"name\":\"f\",\"input\":{},"
+     "\"caller\":{\"type\":\"code_execution\"}};opaque!;"},
     {"takes input that comes with the block",
      {BEGIN(0, A_CALL("c1", "{\"x\":1}")), OVER(0)},
      OAI_READ_MORE,
@@ -270,6 +286,7 @@ static const struct bad {
      OAI_NOT_FOUND, ""},
     {"reads a request that is none", "", ERROR("invalid_request_error", "m"),
      OAI_INVALID_REQUEST, ""},
+    {"reads a conflict", "", ERROR("conflict_error", "m"), OAI_CONFLICT, ""},
     {"reads a request that is too large", "", ERROR("request_too_large", "m"),
      OAI_INVALID_REQUEST, ""},
     {"reads a prompt that is too long", "",

@@ -127,6 +127,7 @@ static oai_kind by_word_in_band(const char *word) {
       {"not_found_error", OAI_NOT_FOUND},
       {"invalid_request_error", OAI_INVALID_REQUEST},
       {"request_too_large", OAI_INVALID_REQUEST},
+      {"conflict_error", OAI_CONFLICT},
   };
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcasecmp(word, words[i].word) == 0) return words[i].kind;

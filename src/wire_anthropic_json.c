@@ -124,30 +124,41 @@ oai_status oai_anthropic_json(oai_reader *r, oai_item *item) {
   return OAI_OK;
 }
 
+static bool is_one_of(const oai_scan_str *key, const char *const *names) {
+  for (; names && *names; names++)
+    if (oai_scan_str_is(key, *names)) return true;
+  return false;
+}
+
 static bool says_nothing(const oai_reader *r, oai_slice value) {
   oai_scan s = oai_wire_scan(r, value);
   if (!value.p || oai_wire_is_null(value)) return true;
   return *value.p == '[' && oai_scan_open(&s) && !oai_scan_item(&s);
 }
 
-bool oai_anthropic_plain(const oai_reader *r, const oai_item *item) {
-  oai_slice json = {item->json.p, item->json.n};
-  if (item->what == OAI_BLOCK_TEXT || item->what == OAI_BLOCK_UNTOLD)
-    return says_nothing(r, oai_wire_member(r, json, "citations")) &&
-           !oai_wire_member(r, json, "thinking").p;
-  if (item->what != OAI_BLOCK_CALL) return false;
-  oai_slice caller = oai_wire_member(r, json, "caller");
+/* caller: who called; {"type":"direct"} is the model itself. */
+static bool is_direct(const oai_reader *r, oai_slice caller) {
   oai_scan_str by = oai_wire_text_of(r, caller, "type");
-  return says_nothing(r, caller) || oai_scan_str_is(&by, "direct");
+  return by.p && oai_scan_str_is(&by, "direct");
+}
+
+bool oai_anthropic_plain(const oai_reader *r, const oai_item *item) {
+  static const char *const text[] = {"type", "text", NULL};
+  static const char *const call[] = {"type", "id", "name", "input", NULL};
+  const char *const *known = item->what == OAI_BLOCK_CALL ? call : text;
+  oai_scan s = oai_wire_scan(r, (oai_slice){item->json.p, item->json.n});
+  oai_scan_str key;
+  oai_slice value;
+  if (item->what > OAI_BLOCK_TEXT && item->what != OAI_BLOCK_CALL) return false;
+  oai_scan_open(&s);
+  while (oai_scan_key(&s, &key) && oai_scan_skip(&s, &value))
+    if (!is_one_of(&key, known) && !says_nothing(r, value) &&
+        !(oai_scan_str_is(&key, "caller") && is_direct(r, value)))
+      return false;
+  return true;
 }
 
 /* ---- objects ------------------------------------------------------------ */
-
-static bool is_one_of(const oai_scan_str *key, const char *const *names) {
-  for (; names && *names; names++)
-    if (oai_scan_str_is(key, *names)) return true;
-  return false;
-}
 
 oai_status oai_anthropic_append(const oai_reader *r, oai_buf *object,
                                 oai_slice more, const char *const *but) {

@@ -111,7 +111,7 @@ function M.read(usage)
   local heard, spoken = detail(sent, "audio_tokens"), detail(got, "audio_tokens")
   return {
     input = input, output = output, cached = read or detail(sent, "cached_tokens"),
-    reasoning = detail(got, "reasoning_tokens"),
+    reasoning = detail(got, "reasoning_tokens") or detail(got, "thinking_tokens"),
     tokens = count(usage.total_tokens) or input and output and input + output,
     audio = (heard or 0) + (spoken or 0), written = written,
     kept_long = detail(usage.cache_creation, "ephemeral_1h_input_tokens"),

@@ -73,15 +73,14 @@ local function entry_of(message, origin, position)
   return entry
 end
 
--- The last message is written for this request alone: what is cached ends with it, and
--- the model goes on with it where it is the assistant's.
-local function last_entry(message, origin, position, mark)
-  local prefill = message.role == "assistant" and not (message.tool_calls and message.tool_calls[1])
-  if not mark and not prefill then return entry_of(message, origin, position) end
-  local entry, why, err = encoded(message, origin, function(list)
-    if prefill then blocks.trim(list) end
-    if mark then blocks.mark(list, mark) end
-  end)
+-- What depends on what stands behind a message is written for this request alone: an
+-- answer that the model shall go on with, and one that has paused and was not gone on with.
+local function entry_before(message, behind, origin, position)
+  local meta = message.meta
+  local prefill = not behind and not (message.tool_calls and message.tool_calls[1])
+  local left = behind and behind.role ~= "assistant" and meta and meta.finish_reason == "pause_turn"
+  if message.role ~= "assistant" or not prefill and not left then return entry_of(message, origin, position) end
+  local entry, why, err = encoded(message, origin, left and blocks.close or blocks.trim)
   if not entry then return place(why, err, position) end
   return entry
 end
@@ -124,7 +123,7 @@ local IS_SYSTEM = { system = true, developer = true }
 
 -- All messages as entries; those of the system that stand before all others go into the
 -- system prompt.
-local function entries_of(conversation, mark)
+local function entries_of(conversation)
   local all, out, system = conversation.messages, {}, {}
   if conversation.added then all = tables.add(tables.add({}, all), conversation.added) end
   local at = 1
@@ -133,8 +132,7 @@ local function entries_of(conversation, mark)
     at = at + 1
   end
   for i = at, #all do
-    local read = i == #all and last_entry or entry_of
-    local entry, why, err = read(all[i], conversation.origin, i, mark)
+    local entry, why, err = entry_before(all[i], all[i + 1], conversation.origin, i)
     if not entry then return nil, why, err end
     if entry.results[1] or entry.rest[1] then out[#out + 1] = entry end
   end
@@ -152,7 +150,7 @@ local function add_system(list, content, mark)
 end
 
 -- A string where one says it all; nil where there is none.
-local function system_of(conversation, messages, mark)
+local function system_of(conversation, messages)
   local list = {}
   if conversation.system then
     local ok, why, err = add_system(list, conversation.system)
@@ -162,7 +160,6 @@ local function system_of(conversation, messages, mark)
     local ok, why, err = add_system(list, message.content, message.meta and message.meta.cache_control)
     if not ok then return place(why, err, i) end
   end
-  if mark then blocks.mark(list, mark) end
   if not list[1] then return nil end
   local out = json.array {}
   for i, one in ipairs(list) do out[i] = one.block end
@@ -195,7 +192,6 @@ local RENAMED = {
   end,
   parallel_tool_calls = function() end,
   stream_options = function() end,
-  cache_control = function() end,
 }
 
 local function tools_of(list)
@@ -272,18 +268,16 @@ end
 
 -- ---- render ----------------------------------------------------------------------
 
---- Renders a request body as a list of byte strings. params.cache_control asks that the
---- system prompt and the conversation up to its end be cached.
+--- Renders a request body as a list of byte strings.
 --- @param conversation { system: string|nil, messages: table[], added: table[]|nil, origin: string }
 --- @param options { model: string, params: table, stream: boolean, tools: table, tool_choice: any }
 --- @return string[]|nil parts, string|nil message, oaichat.Error|nil err code "encode", with the path of the value
 function M.render(conversation, options)
   options = tables.merged(options, { params = options.params or {} })
-  local mark = options.params.cache_control
-  local entries, before, err = entries_of(conversation, mark)
+  local entries, before, err = entries_of(conversation)
   if not entries then return nil, before, err end
   local system, why
-  system, why, err = system_of(conversation, before, mark)
+  system, why, err = system_of(conversation, before)
   if err then return nil, why, err end
   local text
   text, why, err = json.encode(fields_of(options, entries, system))

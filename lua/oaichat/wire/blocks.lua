@@ -133,17 +133,19 @@ end
 
 -- ---- an answer of this API, back at home -------------------------------------------
 
--- What a server's tool began and never ended; where the model has paused it goes on.
-local function unanswered(items, message)
-  local open, out = {}, {}
-  for _, item in ipairs(items) do
-    if item.tool_use_id then open[item.tool_use_id] = true end
+--- Takes out what a tool of the server began and never ended: the API wants a result for
+--- each, unless the model has paused and is to go on.
+--- @param blocks oaichat.Block[]
+function M.close(blocks)
+  local ended = {}
+  for _, one in ipairs(blocks) do
+    if one.block.tool_use_id then ended[one.block.tool_use_id] = true end
   end
-  for _, item in ipairs(items) do
-    local of_server = type(item.type) == "string" and item.type ~= "tool_use" and item.type:find "_tool_use$"
-    if of_server and not open[item.id] and message.meta.finish_reason ~= "pause_turn" then out[item] = true end
+  for i = #blocks, 1, -1 do
+    local block = blocks[i].block
+    local of_server = block.type ~= "tool_use" and tostring(block.type):find "_tool_use$"
+    if of_server and not ended[block.id] then table.remove(blocks, i) end
   end
-  return out
 end
 
 local WITHOUT = {
@@ -155,7 +157,6 @@ local WITHOUT = {
 local function replayed(message)
   local out, calls = {}, {}
   for _, call in ipairs(message.tool_calls or {}) do calls[call.id] = call end
-  local dropped = unanswered(message.meta.items, message)
   for _, item in ipairs(message.meta.items) do
     local useless = WITHOUT[item.type]
     if item.type == "tool_use" then
@@ -165,10 +166,11 @@ local function replayed(message)
         block.input, block.id, calls[item.id] = nil, id_of(item.id), nil
         out[#out + 1] = { block = block, input = input_of(call["function"].arguments) }
       end
-    elseif not (useless and useless(item)) and not dropped[item] then
+    elseif not (useless and useless(item)) then
       out[#out + 1] = { block = item }
     end
   end
+  if message.meta.finish_reason ~= "pause_turn" then M.close(out) end
   return out
 end
 

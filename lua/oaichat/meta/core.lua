@@ -21,7 +21,7 @@ local core = {}
 function core.engine(fresh) end
 
 --- A session of the core: an endpoint with its key, deadlines (seconds) and caps.
----@param options { base_url: string, api_key?: string|false, wire?: "chat"|"raw", path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, engine?: oaichat.core.Engine }
+---@param options { base_url: string, api_key?: string|false, wire?: "chat"|"responses"|"anthropic"|"raw"|"json", path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, key_header?: string, engine?: oaichat.core.Engine }
 ---@return oaichat.core.Session|nil session
 ---@return string|nil message
 ---@return table|nil err kind "config"

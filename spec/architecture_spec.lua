@@ -41,7 +41,7 @@ local LUA_LEVELS = {
   transcript = 3, ["transcript/check"] = 2.5, ["transcript/markdown"] = 2, config = 3, ["config/secret"] = 2.5,
   mcp = 7, ["mcp/caller"] = 6, ["mcp/link"] = 5, ["mcp/greet"] = 4, ["mcp/http"] = 4, ["mcp/stdio"] = 3,
   ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/rpc"] = 2,
-  lru = 0, luasql = 1, prices = 1, ledger = 3, budget = 3, ["budget/spent"] = 0,
+  lru = 0, luasql = 1, prices = 2.2, models = 2.1, ["models/data"] = 0, ledger = 3, budget = 3, ["budget/spent"] = 0,
   keys = 3, providers = 1, opaque = 0, wires = 3.1, transfer = 3.5,
   ["client/endpoints"] = 0, ["client/request"] = 2, ["client/pages"] = 3, ["client/events"] = 3,
   ["client/embeddings"] = 3, ["client/batches"] = 5, ["client/uploads"] = 5, client = 6,

@@ -134,7 +134,7 @@ M.json = require "oaichat.json"
 local LATER = {
   schema = "oaichat.schema", prompt = "oaichat.prompt", mcp = "oaichat.mcp", history = "oaichat.history",
   transcript = "oaichat.transcript", config = "oaichat.config",
-  cache = "oaichat.cache", prices = "oaichat.prices", webhooks = "oaichat.webhooks",
+  models = "oaichat.models", cache = "oaichat.cache", prices = "oaichat.prices", webhooks = "oaichat.webhooks",
 }
 
 return setmetatable(M, {

@@ -2,15 +2,10 @@
 -- nil, never guessed. Knows the names of the wire; no request and no ledger.
 
 local errors = require "oaichat.errors"
+local models = require "oaichat.models"
+local tables = require "oaichat.tables"
 
 local M = {}
-
-local SOURCE = "https://developers.openai.com/api/docs/pricing"
-local DATE = "2026-11"
-
-local function openai(input, cached, output)
-  return { input = input, cached = cached, output = output, source = SOURCE, date = DATE }
-end
 
 --- US dollars for 1e6 tokens, at the standard service tier: input, cached (input that
 --- the provider had in its cache; without it such input costs as any other), written (input
@@ -25,22 +20,17 @@ end
 --- @field source string|nil
 --- @field date string|nil
 --- @type table<string, oaichat.Price>
-M.TABLE = {
-  ["gpt-4o"] = openai(2.50, 1.25, 10),
-  -- dearer than what the name without the date stands for
-  ["gpt-4o-2024-05-13"] = openai(5, nil, 15),
-  ["gpt-4o-mini"] = openai(0.15, 0.075, 0.60),
-  ["gpt-4.1"] = openai(2, 0.50, 8),
-  ["gpt-4.1-mini"] = openai(0.40, 0.10, 1.60),
-  ["gpt-4.1-nano"] = openai(0.10, 0.025, 0.40),
-  o3 = openai(2, 0.50, 8),
-  ["o4-mini"] = openai(1.10, 0.275, 4.40),
-  ["gpt-5"] = openai(1.25, 0.125, 10),
-  ["gpt-5-mini"] = openai(0.25, 0.025, 2),
-  ["gpt-5-nano"] = openai(0.05, 0.005, 0.40),
-  ["gpt-5.1"] = openai(1.25, 0.125, 10),
-  ["gpt-5.2"] = openai(1.75, 0.175, 14),
-}
+M.TABLE = {}
+
+-- The models' facts have them (models.json): one place for what they cost.
+do
+  local date, sources = models.source()
+  for _, model in ipairs(models.list()) do
+    if model.price then
+      M.TABLE[model.id] = tables.merged({ source = sources[model.provider], date = date }, model.price)
+    end
+  end
+end
 
 --- A price must be a number of dollars, 0 or more. Raises; gives the table back.
 --- @param list table

@@ -10,6 +10,7 @@ local context = later "oaichat.context"
 local conversation = later "oaichat.conversation"
 local gates = later "oaichat.gate"
 local message = require "oaichat.message"
+local models = later "oaichat.models"
 local moderations = later "oaichat.moderation"
 local policies = later "oaichat.policy"
 local providers = later "oaichat.providers"
@@ -29,6 +30,9 @@ local wait = require "oaichat.wait"
 local M = {}
 
 local CORE = settings.CORE
+
+-- The servers whose models' facts are known (oaichat.models, loaded when it is needed).
+local ORIGINS = { ["https://api.openai.com:443"] = true, ["https://api.anthropic.com:443"] = true }
 
 --- @class oaichat.Session
 local Session = {}
@@ -183,6 +187,8 @@ function M.new(opts, wire, preset)
     _schema_mode = preset and preset.entry.structured,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
+  session._known = ORIGINS[session._origin]
+  if session._known and opts.log then models.warn(session.model, session._origin, opts.log) end
   if opts.context then
     local err
     session._context, why, err = context.new(opts.context, session.model)

@@ -5,6 +5,7 @@ local errors = require "oaichat.errors"
 local later = require "oaichat.later"
 local approval = later "oaichat.approval"
 local message = require "oaichat.message"
+local models = later "oaichat.models"
 local tables = require "oaichat.tables"
 
 local M = {}
@@ -69,8 +70,12 @@ function M.options(turn)
   local parallel = M.option(turn, "parallel_tool_calls")
   if list and parallel ~= nil then params = tables.merged(params, { parallel_tool_calls = parallel }) end
   if turn.plan then params = tables.merged(params, { response_format = turn.plan:response_format() }) end
+  local model = opts.model or session.model
+  if next(params) ~= nil and session._known then
+    params = models.fix(model, session._origin, params, session._options.log)
+  end
   local asked = {
-    model = opts.model or session.model, params = params, tools = list, tool_choice = list and tool_choice(turn),
+    model = model, params = params, tools = list, tool_choice = list and tool_choice(turn),
     stream = turn.streaming, state = session._options.state,
   }
   local streams = session._wire.streams

@@ -32,6 +32,28 @@ static void hmac_is(const char *key, size_t key_n, const char *p,
   CHECK_EQ_MEM(text, 64, want, 64);
 }
 
+static void sha1_is(const char *p, size_t n, const char *want) {
+  unsigned char out[OAI_SHA1_SIZE];
+  char text[2 * OAI_SHA1_SIZE + 1];
+  oai_sha1(out, p, n);
+  for (int i = 0; i < OAI_SHA1_SIZE; i++) sprintf(text + 2 * i, "%02x", out[i]);
+  CHECK_EQ_MEM(text, 40, want, 40);
+}
+
+static void test_sha1(void) {
+  char a[119];
+  TEST("SHA-1 of the standard's examples, and around a block");
+  sha1_is("", 0, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+  sha1_is("abc", 3, "a9993e364706816aba3e25717850c26c9cd0d89d");
+  memset(a, 'a', sizeof a);
+  sha1_is(a, 55, "c1c8bbdc22796e28c0e15163d20899b65621d65a");
+  sha1_is(a, 56, "c2db330f6083854c99d4b5bfb6e8f29f201be699");
+  sha1_is(a, 63, "03f09f5b158a7a8cdad920bddc29b81c18a551f5");
+  sha1_is(a, 64, "0098ba824b5c16427bd7a1122a5a442a25ec644d");
+  sha1_is(a, 65, "11655326c708d70319be2610e8a57d9a5b959d3b");
+  sha1_is(a, 119, "ee971065aaa017e0632a8ca6c77bb3bf8b1dfc56");
+}
+
 static void test_sha256(void) {
   char million[1000];
   TEST("SHA-256 of the standard's examples");
@@ -93,6 +115,7 @@ int main(void) {
     CHECK(oai_base64_decode(out, &n, vectors[i].want, strlen(vectors[i].want)));
     CHECK_EQ_MEM(out, n, vectors[i].text, strlen(vectors[i].text));
   }
+  test_sha1();
   test_sha256();
   return test_report();
 }

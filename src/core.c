@@ -21,9 +21,10 @@
 
 /* ---- live objects a class ----------------------------------------------- */
 
-static const char *const classes[] = {
-    OAI_ENGINE,   OAI_SESSION, OAI_EXCHANGE, OAI_SSE,  OAI_TIMER,
-    OAI_LISTENER, OAI_PEER,    OAI_CONN,     OAI_FILE, OAI_EITHER};
+static const char *const classes[] = {OAI_ENGINE, OAI_SESSION,  OAI_EXCHANGE,
+                                      OAI_SSE,    OAI_TIMER,    OAI_LISTENER,
+                                      OAI_PEER,   OAI_CONN,     OAI_FILE,
+                                      OAI_EITHER, OAI_WEBSOCKET};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 
 /* Its address is the registry key of the counters. */
@@ -193,6 +194,16 @@ static int core_sha256(lua_State *L) {
   return 1;
 }
 
+/* sha1(bytes) -> 20 bytes (FIPS 180-4): for the handshake of RFC 6455 alone */
+static int core_sha1(lua_State *L) {
+  size_t n;
+  const char *p = luaL_checklstring(L, 1, &n);
+  unsigned char sum[OAI_SHA1_SIZE];
+  oai_sha1(sum, p, n);
+  lua_pushlstring(L, (const char *)sum, sizeof sum);
+  return 1;
+}
+
 /* hmac_sha256(key, bytes) -> 32 bytes (RFC 2104) */
 static int core_hmac_sha256(lua_State *L) {
   size_t key_n, n;
@@ -250,6 +261,7 @@ static int core_random(lua_State *L) {
 static const luaL_Reg functions[] = {{"base64", core_base64},
                                      {"unbase64", core_unbase64},
                                      {"floats", core_floats},
+                                     {"sha1", core_sha1},
                                      {"sha256", core_sha256},
                                      {"hmac_sha256", core_hmac_sha256},
                                      {"same", core_same},
@@ -295,5 +307,6 @@ int luaopen_oaichat_core(lua_State *L) {
   oai_open_regex(L);
   oai_open_file(L);
   oai_open_bpe(L);
+  oai_open_websocket(L);
   return 1;
 }

@@ -22,6 +22,7 @@
 #define OAI_REGEX "oaichat.regex"
 #define OAI_FILE "oaichat.file"
 #define OAI_BPE "oaichat.bpe"
+#define OAI_WEBSOCKET "oaichat.websocket"
 #define OAI_DIRECTORY "oaichat.directory"
 
 /* Pushes a closed box of a class. Its user value is a fresh table. */
@@ -56,5 +57,6 @@ void oai_open_conn(lua_State *L);
 void oai_open_regex(lua_State *L);
 void oai_open_file(lua_State *L);
 void oai_open_bpe(lua_State *L);
+void oai_open_websocket(lua_State *L);
 
 #endif

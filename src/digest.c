@@ -163,3 +163,43 @@ void oai_hmac_sha256(unsigned char out[OAI_SHA256_SIZE], const char *key,
   sha256_add(&s, inner, sizeof inner);
   sha256_end(&s, out);
 }
+
+/* ---- SHA-1 -------------------------------------------------------------- */
+
+static void mix_sha1(uint32_t h[5], const unsigned char *p) {
+  uint32_t w[80], s[5];
+  memcpy(s, h, sizeof s);
+  for (int i = 0; i < 16; i++, p += 4)
+    w[i] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 |
+           p[3];
+  for (int i = 16; i < 80; i++) /* rotate turns right */
+    w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 31);
+  for (int i = 0; i < 80; i++) {
+    uint32_t b = s[1], c = s[2], d = s[3];
+    uint32_t f = i < 20   ? ((b & c) | (~b & d)) + 0x5a827999
+                 : i < 40 ? (b ^ c ^ d) + 0x6ed9eba1
+                 : i < 60 ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc
+                          : (b ^ c ^ d) + 0xca62c1d6;
+    uint32_t t = rotate(s[0], 27) + f + s[4] + w[i];
+    memmove(s + 1, s, 4 * sizeof *s);
+    s[2] = rotate(b, 2);
+    s[0] = t;
+  }
+  for (int i = 0; i < 5; i++) h[i] += s[i];
+}
+
+void oai_sha1(unsigned char out[OAI_SHA1_SIZE], const char *p, size_t n) {
+  uint32_t h[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+  unsigned char last[128] = {0};
+  size_t rest = n % 64, size = rest < 56 ? 64 : 128;
+  uint64_t bits = (uint64_t)n * 8;
+  for (size_t i = 0; i + 64 <= n; i += 64)
+    mix_sha1(h, (const unsigned char *)p + i);
+  if (rest) memcpy(last, p + (n - rest), rest);
+  last[rest] = 0x80;
+  for (size_t i = 0; i < 8; i++)
+    last[size - 1 - i] = (unsigned char)(bits >> (8 * i));
+  for (size_t i = 0; i < size; i += 64) mix_sha1(h, last + i);
+  for (int i = 0; i < OAI_SHA1_SIZE; i++)
+    out[i] = (unsigned char)(h[i / 4] >> (24 - 8 * (i % 4)));
+}

@@ -61,6 +61,13 @@ static size_t sequence(const unsigned char *p, size_t n, size_t *bad) {
   return need;
 }
 
+bool oai_utf8_begins(const char *p, size_t n) {
+  const unsigned char *bytes = (const unsigned char *)p;
+  size_t bad;
+  return n > 0 && n < 4 && bytes[0] >= 0xC2 && bytes[0] <= 0xF4 &&
+         sequence(bytes, n, &bad) == 0 && bad == n;
+}
+
 /* sequence() for the plain cases, which are most: 0 says to ask it. */
 static size_t common_sequence(const unsigned char *p, size_t n) {
   unsigned char c = p[0];

@@ -7,6 +7,8 @@
 
 /* How many leading bytes of p are well-formed UTF-8; n when all are. */
 size_t oai_utf8_valid(const char *p, size_t n);
+/* p, shorter than a sequence, is the beginning of a well-formed one. */
+bool oai_utf8_begins(const char *p, size_t n);
 /* Appends p with U+FFFD for each maximal ill-formed subpart, as WHATWG's
  * decoder does. */
 oai_buf_status oai_utf8_repair(oai_buf *out, const char *p, size_t n);

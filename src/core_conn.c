@@ -22,11 +22,18 @@ typedef struct oai_core_conn {
   oai_conn *c;
   oai_engine *engine;
   oai_waitable waitable;
+  char *url; /* of a socket */
   bool shut;
 } oai_core_conn;
 
 static oai_core_conn *check(lua_State *L) {
   return oai_box_check(L, 1, OAI_CONN);
+}
+
+oai_conn *oai_conn_at(lua_State *L, int i, const char **url) {
+  oai_core_conn *k = oai_box_check(L, i, OAI_CONN);
+  *url = k->url ? k->url : "";
+  return k->c;
 }
 
 static void mark(oai_core_conn *k) {
@@ -109,6 +116,8 @@ static int core_connect(lua_State *L) {
   o.write_cap = oai_opt_size(L, 1, "write_cap", 0);
   oai_core_conn *k = push_box(L);
   if (wrong) return oai_push_error(L, "config", "config", wrong);
+  k->url = oai_copy(o.url, strlen(o.url));
+  if (!k->url) return luaL_error(L, "not enough memory");
   k->c = oai_conn_connect(k->engine, &o, message, sizeof message);
   return started(L, k, message);
 }
@@ -353,6 +362,7 @@ static int conn_close(lua_State *L) {
   oai_engine_mark(k->engine, &k->waitable, false);
   oai_conn_free(k->c);
   oai_engine_unref(k->engine);
+  free(k->url);
   free(k);
   return 0;
 }

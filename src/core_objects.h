@@ -38,6 +38,10 @@ oai_form_part *oai_read_form(lua_State *L, int anchor, size_t *n);
 /* Reads the options at index 3. NULL or what is wrong. */
 const char *oai_read_request(lua_State *L, oai_core_session *s, oai_request *r);
 
+/* The conn in the box at index i, and where it leads; "": to a child. Raises.
+ */
+struct oai_conn *oai_conn_at(lua_State *L, int i, const char **url);
+
 void oai_buf_push(lua_State *L, const oai_buf *b);
 /* Pushes what was assembled, and why it failed (call only when it did). */
 void oai_reply_push(lua_State *L, const oai_exchange *x);

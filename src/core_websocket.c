@@ -2,6 +2,8 @@
  * RFC 6455 for Lua. It knows no connection and answers nothing. */
 #include "core.h"
 
+#include "conn.h"
+#include "core_objects.h"
 #include "platform.h"
 #include "websocket.h"
 
@@ -94,12 +96,54 @@ static int core_websocket_frame(lua_State *L) {
   return 1;
 }
 
+#ifndef _WIN32
+
+/* tcp://host:port is http's, tls://host:port https's: the key goes to the
+ * origin it was given for and to no other. */
+static bool same_origin(const char *url, const oai_endpoint *e) {
+  const char *scheme = e->https ? "tls://" : "tcp://";
+  const char *host = strstr(e->origin, "://");
+  return host && strncmp(url, scheme, 6) == 0 && strcmp(url + 6, host + 3) == 0;
+}
+
+/* websocket_authorize(conn, session) -> true: queued the header field with the
+ * session's key, which so never becomes a Lua string | false: it has none |
+ * nil, message, err */
+static int core_websocket_authorize(lua_State *L) {
+  static const char before[] = "Authorization: Bearer ";
+  const char *url;
+  oai_conn *c = oai_conn_at(L, 1, &url);
+  oai_core_session *s = oai_box_check(L, 2, OAI_SESSION);
+  const oai_buf *key = &s->endpoint->key;
+  if (!same_origin(url, s->endpoint))
+    return oai_push_error(L, "config", "config",
+                          "the API key belongs to another origin");
+  lua_pushboolean(L, key->n > 0);
+  if (!key->n) return 1;
+  oai_buf line;
+  oai_buf_init(&line, sizeof before + key->n + 2);
+  oai_buf_status status = oai_buf_append(&line, before, sizeof before - 1);
+  if (status == OAI_BUF_OK) status = oai_buf_append(&line, key->p, key->n);
+  if (status == OAI_BUF_OK) status = oai_buf_append(&line, "\r\n", 2);
+  if (status == OAI_BUF_OK) status = oai_conn_write(c, line.p, line.n);
+  oai_buf_wipe(&line);
+  if (status == OAI_BUF_NOMEM) return luaL_error(L, "not enough memory");
+  if (status == OAI_BUF_OK) return 1;
+  return oai_push_error(L, "too_large", "write_cap",
+                        "the queue of unsent bytes is full");
+}
+
+#endif
+
 static const luaL_Reg methods[] = {
     {"read", websocket_read}, {"close", websocket_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
     {"websocket_reader", core_websocket_reader},
     {"websocket_frame", core_websocket_frame},
+#ifndef _WIN32
+    {"websocket_authorize", core_websocket_authorize},
+#endif
     {NULL, NULL}};
 
 void oai_open_websocket(lua_State *L) {

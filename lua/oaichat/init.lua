@@ -127,6 +127,13 @@ for name, module in pairs(SHARED) do
   M[name] = function(opts) return require(module).new(opts or {}) end
 end
 
+--- Connects to the Realtime API: events both ways (oaichat.realtime).
+--- @param opts table|nil
+--- @return oaichat.Realtime|nil realtime, string|nil message, oaichat.Error|nil err
+function M.realtime(opts)
+  return require "oaichat.realtime".connect(opts)
+end
+
 M.json = require "oaichat.json"
 
 -- Loaded when they are first used: chat.schema, chat.prompt, chat.mcp, chat.history,

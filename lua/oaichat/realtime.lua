@@ -1,0 +1,229 @@
+--- realtime: a client of OpenAI's Realtime API over WebSocket: events as tables both
+-- ways, and the answers that they make up. Knows the events it assembles; any other
+-- passes through.
+
+local core = require "oaichat.core"
+local errors = require "oaichat.errors"
+local json = require "oaichat.json"
+local options = require "oaichat.options"
+local scheduler = require "oaichat.loop.scheduler"
+local websocket = require "oaichat.websocket"
+
+local M = {}
+
+local MODEL = "gpt-realtime"
+local AUDIO_BYTES = 64e6 -- of one answer that are kept, if its user says nothing
+
+local ALLOWED = {
+  model = "string", api_key = "string|boolean", base_url = "string", headers = "table", allow_http = "boolean",
+  ca_file = "string", proxy = "string", engine = "table|userdata", timeout = "number", keepalive = "number",
+  close_timeout = "number", event_bytes = "number", answer_bytes = "number",
+}
+
+--- @class oaichat.Realtime
+--- @field last_error table|nil the latest event of type "error": the connection goes on after it
+local Realtime = {}
+Realtime.__index = Realtime
+Realtime.__name = "oaichat.Realtime"
+
+function Realtime:__tostring()
+  return ("oaichat.Realtime (%s)"):format(self.socket.state)
+end
+
+--- @class oaichat.realtime.Answer what the events of one response made
+--- @field id string
+--- @field status string|nil "completed", "cancelled", "failed", "incomplete"; nil: it goes on
+--- @field usage table|nil
+--- @field text string @field transcript string @field audio string bytes
+local function answer_of(entry)
+  return {
+    id = entry.id, status = entry.status, usage = entry.usage, text = table.concat(entry.text),
+    transcript = table.concat(entry.transcript), audio = table.concat(entry.audio),
+  }
+end
+
+-- The names of today and those of the beta.
+local DELTAS = {
+  ["response.output_text.delta"] = "text", ["response.text.delta"] = "text",
+  ["response.output_audio_transcript.delta"] = "transcript", ["response.audio_transcript.delta"] = "transcript",
+  ["response.output_audio.delta"] = "audio", ["response.audio.delta"] = "audio",
+}
+
+local function fatal(self, kind, code, message)
+  self.err = errors.new { kind = kind, code = code, message = message }
+  self.socket:cancel()
+  return errors.fail(self.err)
+end
+
+-- Only the answer that goes on is held, and the one before it.
+local function collect(self, event)
+  local into = DELTAS[event.type]
+  if event.type == "response.created" and type(event.response) == "table" then
+    self.answer = { id = event.response.id, text = {}, transcript = {}, audio = {}, size = 0 }
+  elseif into and type(event.delta) == "string" then
+    local piece = event.delta
+    if into == "audio" then
+      piece = core.unbase64(piece)
+      if not piece then return fatal(self, "protocol", "malformed_event", "an audio event is not base64") end
+      event.audio = piece
+    end
+    local answer = self.answer
+    if not answer or (event.response_id and event.response_id ~= answer.id) then return true end
+    answer.size = answer.size + #piece
+    if answer.size > self.answer_bytes then
+      return fatal(self, "too_large", "too_large", "the answer is larger than answer_bytes")
+    end
+    local list = answer[into]
+    list[#list + 1] = piece
+  elseif event.type == "response.done" and type(event.response) == "table" then
+    local answer = self.answer
+    if answer and answer.id == event.response.id then
+      answer.status, answer.usage = event.response.status, event.response.usage
+    end
+  elseif event.type == "error" then
+    self.last_error = event
+  end
+  return true
+end
+
+--- Sends a client event (session.update, response.create, …); gives it an event_id
+--- if it has none.
+--- @param event table with type
+--- @return string|nil event_id, string|nil message, oaichat.Error|nil err
+function Realtime:send(event)
+  if type(event) ~= "table" or type(event.type) ~= "string" then errors.misuse "an event is a table with a type" end
+  local copy = {}
+  for name, value in pairs(event) do copy[name] = value end
+  self.sent = self.sent + 1
+  copy.event_id = copy.event_id or ("event_%d"):format(self.sent)
+  local text, _, err = json.encode(copy)
+  if not text then return errors.fail(err) end
+  local ok, message, failure = self.socket:send_text(text)
+  if not ok then return nil, message, failure end
+  return copy.event_id
+end
+
+--- Says a text as the user and asks for an answer to it.
+--- @param text string
+--- @param response table|nil fields of response.create's response
+--- @return string|nil event_id, string|nil message, oaichat.Error|nil err
+function Realtime:say(text, response)
+  local ok, message, err = self:send {
+    type = "conversation.item.create",
+    item = { type = "message", role = "user", content = json.array { { type = "input_text", text = text } } },
+  }
+  if not ok then return nil, message, err end
+  return self:send { type = "response.create", response = response }
+end
+
+--- Adds bytes of audio, in the session's format, to the input's buffer.
+--- @param bytes string at most 11 MB are taken in one event: cut before
+--- @return string|nil event_id, string|nil message, oaichat.Error|nil err
+function Realtime:append_audio(bytes)
+  return self:send { type = "input_audio_buffer.append", audio = core.base64(bytes) }
+end
+
+--- The next event of the server. Audio deltas have their bytes in `audio`. nil alone:
+--- the server closed.
+--- @return table|nil event, string|nil message, oaichat.Error|nil err
+function Realtime:next()
+  if self.err then return errors.fail(self.err) end
+  local data, kind, err = self.socket:receive()
+  if not data then return nil, kind, err end
+  local event = kind == "text" and json.decode(data)
+  if type(event) ~= "table" or type(event.type) ~= "string" then
+    return fatal(self, "protocol", "malformed_event", "the server sent what is no event")
+  end
+  local ok, message, failure = collect(self, event)
+  if not ok then return nil, message, failure end
+  return event
+end
+
+--- for event in rt:events() do … end; raises what went wrong, as io.lines does.
+--- @return fun(): table|nil
+function Realtime:events()
+  return function()
+    local event, _, err = self:next()
+    if err then error(err, 0) end
+    return event
+  end
+end
+
+--- Reads on to the end of the answer that goes on, or of the next one. An `error`
+--- event before any answer began is its failure.
+--- @param on_text fun(text: string)|nil called with each piece of text or transcript
+--- @return oaichat.realtime.Answer|nil answer, string|nil message, oaichat.Error|nil err
+function Realtime:reply(on_text)
+  while true do
+    local event, message, err = self:next()
+    if err then return nil, message, err end
+    if not event then
+      return errors.fail { kind = "incomplete_stream", code = "stream_interrupted", partial = self:partial() }
+    end
+    local part = DELTAS[event.type]
+    local answer = self.answer
+    local mine = answer and (not event.response_id or event.response_id == answer.id)
+    if part and part ~= "audio" and mine and on_text then on_text(event.delta) end
+    if event.type == "response.done" and answer and answer.status then
+      self.answer = nil
+      return answer_of(answer)
+    elseif event.type == "error" and not answer then
+      local told = type(event.error) == "table" and event.error or {}
+      return errors.fail {
+        kind = told.type == "invalid_request_error" and "invalid_request" or "server",
+        code = type(told.code) == "string" and told.code:match "^[%l_]+$" or nil, peer = true,
+      }
+    end
+  end
+end
+
+--- What the answer that goes on has come to.
+--- @return oaichat.realtime.Answer|nil
+function Realtime:partial()
+  return self.answer and answer_of(self.answer)
+end
+
+--- The closing handshake.
+--- @return true
+function Realtime:close()
+  return self.socket:close()
+end
+
+--- Lets go of the connection at once.
+function Realtime:cancel()
+  self.socket:cancel()
+end
+
+local function escape(text)
+  return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+end
+
+--- Connects. Options: model, api_key, base_url, headers, allow_http, ca_file, proxy,
+--- engine, timeout, keepalive, close_timeout (seconds), event_bytes (16e6),
+--- answer_bytes (64e6). An environment's key stays in C.
+--- @param opts table|nil
+--- @return oaichat.Realtime|nil realtime, string|nil message, oaichat.Error|nil err
+function M.connect(opts)
+  opts = opts or {}
+  options.check(opts, ALLOWED)
+  local engine = opts.engine or scheduler.default()
+  engine = engine.core or engine
+  local base = opts.base_url or os.getenv "OPENAI_BASE_URL" or "https://api.openai.com/v1"
+  local key, message, err = core.new {
+    base_url = base, api_key = opts.api_key, allow_http = opts.allow_http, engine = engine, wire = "raw",
+  }
+  if not key then return errors.fail { kind = err.kind, code = err.code, message = message } end
+  local url = base:gsub("^[hH][tT][tT][pP]", "ws"):gsub("/+$", "")
+  local socket, text, failure = websocket.connect {
+    url = url .. "/realtime?model=" .. escape(opts.model or MODEL), session = key, headers = opts.headers,
+    engine = engine, ca_file = opts.ca_file, proxy = opts.proxy, timeout = opts.timeout, keepalive = opts.keepalive,
+    close_timeout = opts.close_timeout, message_bytes = opts.event_bytes,
+  }
+  key:close()
+  if not socket then return nil, text, failure end
+  return setmetatable({
+    socket = socket, sent = 0, answer_bytes = opts.answer_bytes or AUDIO_BYTES,
+  }, Realtime)
+end
+
+return M

@@ -1,0 +1,145 @@
+--- realtime: events both ways against a peer in the same thread.
+
+local chat = require "oaichat"
+local core = require "oaichat.core"
+local json = require "oaichat.json"
+local leaks = require "spec.support.leaks"
+local wait = require "oaichat.wait"
+
+local listener, pump, rt, heard, asked
+
+-- answer(event) -> a list of events, or a text that is said as it is
+local function connect(answer, opts)
+  listener, heard = assert(core.listen {}), {}
+  local peer, head, reader = nil, "", core.websocket_reader { from_client = true }
+  pump = function()
+    listener:step()
+    peer = peer or listener:accept()
+    local bytes = peer and peer:read() or ""
+    if head and bytes ~= "" then
+      head = head .. bytes
+      local key = head:match "Sec%-WebSocket%-Key: (%S+).*\r\n\r\n"
+      if key then
+        asked, head = head, nil
+        peer:write("HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+          .. core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) .. "\r\n\r\n", 60)
+      end
+    elseif bytes ~= "" then
+      local at = 1
+      while true do
+        local after, kind, data = reader:read(bytes, at)
+        if not kind then break end
+        at = after
+        if kind == "text" then
+          local event = assert(json.decode(data))
+          heard[#heard + 1] = event
+          local said = answer(event) or {}
+          for _, one in ipairs(type(said) == "string" and { said } or said) do
+            peer:write(core.websocket_frame(1, type(one) == "table" and json.encode(one) or one, false, true), 60)
+          end
+        end
+      end
+    end
+    listener:step()
+  end
+  wait.watch(nil, pump)
+  opts = opts or {}
+  opts.base_url, opts.api_key = ("http://127.0.0.1:%d/v1"):format(listener:port()), "sk-secret-1"
+  rt = assert(chat.realtime(opts))
+end
+
+local function answering(event)
+  if event.type ~= "response.create" then return end
+  return {
+    { type = "response.created", response = { id = "r1" } },
+    { type = "response.output_text.delta", response_id = "r1", delta = "Hel" },
+    { type = "response.output_audio.delta", response_id = "r1", delta = core.base64 "\0\255\1" },
+    { type = "response.output_audio_transcript.delta", response_id = "r1", delta = "hum" },
+    { type = "response.output_text.delta", response_id = "other", delta = "no" },
+    { type = "rate_limits.updated", rate_limits = {} },
+    { type = "response.output_text.delta", response_id = "r1", delta = "lo" },
+    { type = "response.done", response = { id = "r1", status = "completed", usage = { total_tokens = 5 } } },
+  }
+end
+
+describe("realtime", function()
+  before_each(leaks.remember)
+  after_each(function()
+    if rt then rt:cancel() end
+    wait.unwatch(pump)
+    listener:close()
+    rt, pump, listener = nil, nil, nil
+    leaks.check()
+  end)
+
+  it("connects with the model and the key, which no text of it shows", function()
+    connect(function() end, { model = "gpt realtime" })
+    assert.is_truthy(asked:find("^GET /v1/realtime%?model=gpt%%20realtime HTTP"))
+    assert.is_truthy(asked:find("Authorization: Bearer sk-secret-1\r\n", 1, true))
+    assert.is_nil(tostring(rt):find "secret")
+  end)
+
+  it("says a text and assembles text, transcript, audio and usage of the answer", function()
+    connect(answering)
+    local pieces = {}
+    assert(rt:say "Hello?")
+    local answer = assert(rt:reply(function(text) pieces[#pieces + 1] = text end))
+    assert.same({ "Hel", "hum", "lo" }, pieces)
+    assert.same({ id = "r1", status = "completed", text = "Hello", transcript = "hum", audio = "\0\255\1",
+      usage = { total_tokens = 5 } }, answer)
+    assert.equal("Hello?", heard[1].item.content[1].text)
+    assert.same({ "event_1", "event_2" }, { heard[1].event_id, heard[2].event_id })
+  end)
+
+  it("works the same in tasks", function()
+    connect(answering)
+    local text
+    chat.spawn(function()
+      assert(rt:say "Hello?")
+      text = assert(rt:reply()).text
+    end)
+    chat.run()
+    assert.equal("Hello", text)
+  end)
+
+  it("sends audio as base64 and hands out audio events with their bytes", function()
+    connect(function(event)
+      return { { type = "response.output_audio.delta", delta = event.audio } }
+    end)
+    assert(rt:append_audio "\1\2\254")
+    assert.equal("\1\2\254", rt:next().audio)
+    assert.equal("input_audio_buffer.append", heard[1].type)
+  end)
+
+  it("hands out error events, keeps the last, and goes on", function()
+    connect(function(event)
+      if event.type == "bad" then
+        return { { type = "error", error = { type = "invalid_request_error", code = "unknown_event" } } }
+      end
+      return answering(event)
+    end)
+    assert(rt:send { type = "bad" })
+    local _, _, err = rt:reply()
+    assert.same({ "invalid_request", "unknown_event" }, { err.kind, err.code })
+    assert.equal("error", rt.last_error.type)
+    assert(rt:say "x")
+    assert.equal("Hello", rt:reply().text)
+  end)
+
+  it("ends on what is no event, no base64, and an answer over its cap", function()
+    for _, case in ipairs {
+      { "{", "protocol" }, { "[]", "protocol" },
+      { { { type = "response.output_audio.delta", delta = "?" } }, "protocol" },
+      { { { type = "response.created", response = { id = "a" } },
+        { type = "response.output_text.delta", response_id = "a", delta = ("x"):rep(30) } }, "too_large" },
+    } do
+      connect(function() return case[1] end, { answer_bytes = 20 })
+      assert(rt:send { type = "go" })
+      local _, _, err = rt:reply()
+      assert.equal(case[2], err.kind)
+      assert.equal(err, (select(3, rt:next())))
+      wait.unwatch(pump)
+      listener:close()
+    end
+  end)
+end)

@@ -5,7 +5,8 @@
 local C_LEVELS = {
   clock = 0, buf = 0, utf8 = 0, failure = 0, digest = 0, scan = 0, platform = 0, pollset = 0, listen_port = 0,
   timers = 0, regex = 0, bpe = 0, unicode = 0, file = 0,
-  sse = 1, websocket = 1, retry = 1, limit = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1, listen = 1,
+  sse = 1, websocket = 1, retry = 1, limit = 1, apierror = 1, pattern = 1, endpoint = 1, easy = 1, engine = 1,
+  listen = 1,
   delta = 2, conn = 2,
   wire = 3, form = 1,
   exchange = 4,

@@ -163,6 +163,7 @@ run_script() { # title, script
 run_steady() {
   build LUA=lua5.4 || return
   run_script "requests against OpenAI's specification" spec/support/steady.sh
+  run_script "WebSocket against npm's ws" spec/support/ws.sh
   run_script 'schemas against ajv, patterns against RegExp' spec/support/ajv.sh
   run_script 'the MCP client against servers from npm' spec/support/mcp.sh
   run_script 'token counts against gpt-tokenizer and tiktoken' spec/support/tokens.sh

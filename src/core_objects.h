@@ -48,6 +48,8 @@ void oai_reply_push(lua_State *L, const oai_exchange *x);
 /* What came next: its kind, and the values exchange:next gives for it. */
 int oai_op_push(lua_State *L, const oai_exchange *x, const oai_op *op);
 void oai_failure_push(lua_State *L, const oai_exchange *x);
+/* The same of any failure; content: some had come before it. */
+void oai_failure_table(lua_State *L, const oai_failure *f, bool content);
 
 /* Reads a table of options. Unknown names and wrong types raise with the
  * name; i is the table's absolute index. */

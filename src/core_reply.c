@@ -146,8 +146,7 @@ void oai_reply_push(lua_State *L, const oai_exchange *x) {
   set_body(L, x);
 }
 
-void oai_failure_push(lua_State *L, const oai_exchange *x) {
-  const oai_failure *f = oai_exchange_failure(x);
+void oai_failure_table(lua_State *L, const oai_failure *f, bool content) {
   lua_createtable(L, 0, 10);
   set_string(L, "kind", oai_kind_name(f->kind));
   set_string(L, "code", f->code);
@@ -161,6 +160,10 @@ void oai_failure_push(lua_State *L, const oai_exchange *x) {
     lua_pushinteger(L, f->status);
     lua_setfield(L, -2, "status");
   }
-  lua_pushboolean(L, oai_failure_retryable(f) && !oai_exchange_has_content(x));
+  lua_pushboolean(L, oai_failure_retryable(f) && !content);
   lua_setfield(L, -2, "retryable");
+}
+
+void oai_failure_push(lua_State *L, const oai_exchange *x) {
+  oai_failure_table(L, oai_exchange_failure(x), oai_exchange_has_content(x));
 }

@@ -2,6 +2,7 @@
  * RFC 6455 for Lua. It knows no connection and answers nothing. */
 #include "core.h"
 
+#include "apierror.h"
 #include "conn.h"
 #include "core_objects.h"
 #include "platform.h"
@@ -110,7 +111,6 @@ static bool same_origin(const char *url, const oai_endpoint *e) {
  * session's key, which so never becomes a Lua string | false: it has none |
  * nil, message, err */
 static int core_websocket_authorize(lua_State *L) {
-  static const char before[] = "Authorization: Bearer ";
   const char *url;
   oai_conn *c = oai_conn_at(L, 1, &url);
   oai_core_session *s = oai_box_check(L, 2, OAI_SESSION);
@@ -120,9 +120,13 @@ static int core_websocket_authorize(lua_State *L) {
                           "the API key belongs to another origin");
   lua_pushboolean(L, key->n > 0);
   if (!key->n) return 1;
+  const char *own = s->endpoint->key_header;
+  const char *name = own ? own : "Authorization";
   oai_buf line;
-  oai_buf_init(&line, sizeof before + key->n + 2);
-  oai_buf_status status = oai_buf_append(&line, before, sizeof before - 1);
+  oai_buf_init(&line, strlen(name) + key->n + 16);
+  oai_buf_status status = oai_buf_append(&line, name, strlen(name));
+  if (status == OAI_BUF_OK)
+    status = oai_buf_append(&line, own ? ": " : ": Bearer ", own ? 2 : 9);
   if (status == OAI_BUF_OK) status = oai_buf_append(&line, key->p, key->n);
   if (status == OAI_BUF_OK) status = oai_buf_append(&line, "\r\n", 2);
   if (status == OAI_BUF_OK) status = oai_conn_write(c, line.p, line.n);
@@ -135,12 +139,34 @@ static int core_websocket_authorize(lua_State *L) {
 
 #endif
 
+/* websocket_refusal(status, body[, session]) -> failure, as exchange:result()
+ * gives one: what a server says in place of 101; the session's key is masked */
+static int core_websocket_refusal(lua_State *L) {
+  oai_slice body, key = {"", 0};
+  oai_failure f;
+  int status = (int)luaL_checkinteger(L, 1);
+  body.p = luaL_checklstring(L, 2, &body.n);
+  if (!lua_isnoneornil(L, 3)) {
+    oai_core_session *s = oai_box_check(L, 3, OAI_SESSION);
+    key = (oai_slice){s->endpoint->key.p, s->endpoint->key.n};
+  }
+  if (status >= 400) {
+    oai_apierror_read(&f, status, body, key);
+  } else {
+    oai_failure_set(&f, OAI_PROTOCOL, status >= 300 ? "redirect" : "handshake");
+    f.status = status;
+  }
+  oai_failure_table(L, &f, false);
+  return 1;
+}
+
 static const luaL_Reg methods[] = {
     {"read", websocket_read}, {"close", websocket_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
     {"websocket_reader", core_websocket_reader},
     {"websocket_frame", core_websocket_frame},
+    {"websocket_refusal", core_websocket_refusal},
 #ifndef _WIN32
     {"websocket_authorize", core_websocket_authorize},
 #endif

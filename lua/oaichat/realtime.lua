@@ -5,6 +5,7 @@
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local json = require "oaichat.json"
+local keys = require "oaichat.keys"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
 local websocket = require "oaichat.websocket"
@@ -15,7 +16,8 @@ local MODEL = "gpt-realtime"
 local AUDIO_BYTES = 64e6 -- of one answer that are kept, if its user says nothing
 
 local ALLOWED = {
-  model = "string", api_key = "string|boolean", base_url = "string", headers = "table", allow_http = "boolean",
+  model = "string", api_key = "string|boolean|table|function", key_header = "string",
+  base_url = "string", headers = "table", allow_http = "boolean",
   ca_file = "string", proxy = "string", engine = "table|userdata", timeout = "number", keepalive = "number",
   close_timeout = "number", event_bytes = "number", answer_bytes = "number",
 }
@@ -198,7 +200,12 @@ local function escape(text)
   return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
---- Connects. Options: model, api_key, base_url, headers, allow_http, ca_file, proxy,
+local function environment(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- Connects. Options: model, api_key (any form), key_header, base_url, headers, allow_http, ca_file, proxy,
 --- engine, timeout, keepalive, close_timeout (seconds), event_bytes (16e6),
 --- answer_bytes (64e6). An environment's key stays in C.
 --- @param opts table|nil
@@ -208,14 +215,22 @@ function M.connect(opts)
   options.check(opts, ALLOWED)
   local engine = opts.engine or scheduler.default()
   engine = engine.core or engine
-  local base = opts.base_url or os.getenv "OPENAI_BASE_URL" or "https://api.openai.com/v1"
-  local key, message, err = core.new {
-    base_url = base, api_key = opts.api_key, allow_http = opts.allow_http, engine = engine, wire = "raw",
+  local base = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
+  local key, message = keys.open {
+    base_url = base, api_key = opts.api_key, key_header = opts.key_header, allow_http = opts.allow_http,
+    engine = engine, wire = "raw",
   }
-  if not key then return errors.fail { kind = err.kind, code = err.code, message = message } end
-  local url = base:gsub("^[hH][tT][tT][pP]", "ws"):gsub("/+$", "")
+  if not key then return errors.fail { kind = "config", code = "config", message = message } end
+  local ok, why, refused = keys.ready(key)
+  if not ok then
+    key:close()
+    return nil, why, refused
+  end
+  local place, query = base:gsub("^[hH][tT][tT][pP]", "ws"):match "^([^?]*)%??(.*)$"
   local socket, text, failure = websocket.connect {
-    url = url .. "/realtime?model=" .. escape(opts.model or MODEL), session = key, headers = opts.headers,
+    url = ("%s/realtime?model=%s%s"):format(place:gsub("/+$", ""), escape(opts.model or MODEL),
+      query ~= "" and "&" .. query or ""),
+    session = key, headers = opts.headers,
     engine = engine, ca_file = opts.ca_file, proxy = opts.proxy, timeout = opts.timeout, keepalive = opts.keepalive,
     close_timeout = opts.close_timeout, message_bytes = opts.event_bytes,
   }

@@ -216,10 +216,9 @@ local function pause(self)
   return not canceled
 end
 
-local function canceled(self)
-  local err = failure("canceled", "canceled", "the wait for the WebSocket connection was canceled")
-  ended(self, err)
-  return errors.fail(err)
+-- The wait of a task ends with it; the connection may be others'.
+local function canceled()
+  return errors.fail(failure("canceled", "canceled", "the wait for the WebSocket connection was canceled"))
 end
 
 local function why(self)
@@ -237,7 +236,7 @@ local function send(self, kind, bytes)
   end
   self.reactor:pump()
   while self.state == "open" and not self.close_sent and self.conn:pending() + #frame > self.send_bytes do
-    if not pause(self) then return canceled(self) end
+    if not pause(self) then return canceled() end
   end
   if self.state ~= "open" or self.close_sent then return why(self) end
   local ok, text, err = self.conn:write(frame)
@@ -280,7 +279,7 @@ function Socket:receive()
     local err = self.err or self.last_err
     if err then return errors.fail(err) end
     if self.over or self.state == "closed" then return nil end
-    if not pause(self) then return canceled(self) end
+    if not pause(self) then return canceled() end
   end
 end
 
@@ -297,7 +296,7 @@ function Socket:ping(seconds)
     wake(self)
   end)
   while self.pongs == pongs and self.state == "open" and not late do
-    if not pause(self) then return canceled(self) end
+    if not pause(self) then return canceled() end
   end
   self.reactor:stop(self.clocks.ping)
   self.clocks.ping = nil
@@ -366,7 +365,10 @@ function M.connect(opts)
       { phase = "connect", retryable = true }))
   end)
   while self.state == "connecting" or self.state == "greeting" do
-    if not pause(self) then return canceled(self) end
+    if not pause(self) then
+      self:cancel()
+      return canceled()
+    end
   end
   if self.state == "closed" then return why(self) end
   return self

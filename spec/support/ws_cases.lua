@@ -1,6 +1,8 @@
 --- ws_cases: what RFC 6455 asks of a client, case by case, against npm's ws (ws_server.js, at
 -- the port in arg 1). Prints those that fail and "websocket: N of N".
 
+-- luacheck: no max line length
+
 local core = require "oaichat.core"
 local websocket = require "oaichat.websocket"
 

@@ -21,7 +21,7 @@ local core = {}
 function core.engine(fresh) end
 
 --- A session of the core: an endpoint with its key, deadlines (seconds) and caps.
----@param options { base_url: string, api_key?: string|false, wire?: "chat"|"responses"|"anthropic"|"raw"|"json", path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, key_header?: string, engine?: oaichat.core.Engine }
+---@param options { base_url: string, api_key?: string|false, wire?: "chat"|"responses"|"anthropic"|"raw"|"json", path?: string, headers?: table<string, string>, timeouts?: table<string, number>, limits?: table<string, number>, allow_http?: boolean, ca_file?: string, proxy?: string, unix_socket?: string, client_cert?: string, client_key?: string, resolve?: string[], http2?: boolean, redirects?: boolean, key_of?: oaichat.core.Session, key_header?: string, key_env?: string, key_env_url?: string, key_later?: boolean, engine?: oaichat.core.Engine }
 ---@return oaichat.core.Session|nil session
 ---@return string|nil message
 ---@return table|nil err kind "config"
@@ -63,6 +63,11 @@ function core.unbase64(text) end
 --- @param bytes string
 --- @return string
 function core.sha256(bytes) end
+
+--- Numbers of 32 bits (IEEE 754, the lowest byte first) in base64, as embeddings come.
+---@param text string
+---@return number[]|nil
+function core.floats(text) end
 
 --- RFC 2104.
 --- @param key string
@@ -203,7 +208,7 @@ function Engine:close() end
 local Session = {}
 --- Starts an exchange for a whole answer.
 ---@param body string|string[]
----@param options? { timeouts?: table<string, number>, deadline?: number, headers?: table<string, string>, method?: "GET"|"POST"|"PUT"|"PATCH"|"DELETE", path?: string } POST and the session's path by default; GET and DELETE without a body are sent without one
+---@param options? { timeouts?: table<string, number>, deadline?: number, headers?: table<string, string>, method?: "GET"|"POST"|"PUT"|"PATCH"|"DELETE", path?: string, form?: { name: string, value?: string, data?: string, path?: string, filename?: string, type?: string, offset?: integer, size?: integer }[], pull?: boolean, resumable?: boolean, resume?: oaichat.core.Exchange } form: multipart/form-data in place of the body; pull: the body is handed out as "data"; POST and the session's path by default; GET and DELETE without a body are sent without one
 ---@return oaichat.core.Exchange|nil exchange, string|nil message, table|nil err
 function Session:send(body, options) end
 --- Starts an exchange for events.
@@ -217,12 +222,18 @@ function Session:origin() end
 ---@param model string
 ---@return string 64 hexadecimal digits
 function Session:identity(model) end
+--- Another key, for what is sent from now on.
+---@param key string
+---@return boolean|nil changed, string|nil message, table|nil err
+function Session:set_key(key) end
+---@return boolean
+function Session:has_key() end
 function Session:close() end
 
 ---@class oaichat.core.Exchange one attempt
 local Exchange = {}
 --- What came next, or nothing when nothing is there now.
----@return "text"|"reasoning"|"refusal"|"tool_call"|"usage"|"finish"|"chunk"|nil kind
+---@return "text"|"reasoning"|"refusal"|"tool_call"|"usage"|"finish"|"progress"|"chunk"|"data"|nil kind
 ---@return any ... see core_exchange.c
 function Exchange:next() end
 ---@return string|nil piece of the first choice's text
@@ -263,7 +274,10 @@ function Exchange:headers(prefix) end
 ---@param idempotent? boolean the server knows the attempts for one
 ---@return number|nil seconds to wait; nil: no
 ---@return number|nil asked seconds that the server asked for
-function Exchange:retry(attempts, idempotent) end
+function Exchange:retry(attempts, idempotent, resumes) end
+--- Bytes; nil: not known.
+---@return integer|nil sent, integer|nil to_send, integer|nil received, integer|nil to_receive
+function Exchange:progress() end
 function Exchange:close() end
 
 --- Closes it, unless the end of a whole answer is still awaited for its connection.

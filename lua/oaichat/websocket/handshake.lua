@@ -4,20 +4,11 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
-local json = require "oaichat.json"
 
 local M = {}
 
 local GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 local BODY_BYTES = 65536 -- of a refusal
-
-local KINDS = {
-  [400] = "invalid_request", [401] = "authentication", [402] = "quota", [403] = "permission", [404] = "not_found",
-  [408] = "timeout", [409] = "conflict", [413] = "invalid_request", [422] = "invalid_request", [429] = "rate_limit",
-  [503] = "overloaded", [529] = "overloaded",
-}
-local CODES = { insufficient_quota = "quota", context_length_exceeded = "context_length" }
-local RETRYABLE = { [408] = true, [409] = true, [425] = true, [429] = true }
 
 --- @class oaichat.websocket.Handshake
 --- @field stream_url string tcp:// or tls://
@@ -140,20 +131,10 @@ end
 
 -- A status that is not 101, with what its body says of it.
 local function refusal(self)
-  local body, status = table.concat(self.body):sub(1, BODY_BYTES), self.status
-  local value = json.decode(body)
-  local told = type(value) == "table" and type(value.error) == "table" and value.error or {}
-  -- what the server says may repeat the key, which only C knows: its words are quoted
-  -- where none was sent, and a code that looks like one is taken
-  local code = type(told.code) == "string" and told.code:match "^[%l_]+$" or nil
-  local said = not self.session and type(told.message) == "string" and told.message or nil
-  local kind = CODES[code] or KINDS[status] or (status >= 500 and "server")
-    or (status >= 400 and "invalid_request") or "protocol"
-  return errors.new {
-    kind = kind, code = code or (status >= 300 and status < 400 and "redirect" or nil), status = status,
-    retryable = kind ~= "quota" and (RETRYABLE[status] or status >= 500) or false,
-    request_id = self.fields["x-request-id"], detail = said and core.utf8_repair((said:sub(1, 300):gsub("%c", " "))),
-  }
+  local body = table.concat(self.body):sub(1, BODY_BYTES)
+  local err = errors.new(core.websocket_refusal(self.status, body, self.session))
+  err.request_id = self.fields["x-request-id"]
+  return err
 end
 
 --- Takes what came. Done: what follows the head in rest.

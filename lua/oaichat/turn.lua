@@ -218,7 +218,7 @@ local function go_on(turn)
   turn.call = nil
   if err then
     if turn.plan and not turn.canceled and turn.plan:degrade(err) then return request(turn) end
-    if instead.change(turn, err) then return request(turn) end
+    if turn.session._wire.instead and instead.change(turn, err) then return request(turn) end
     return turn:_fail(err)
   end
   if not turn.manual and turn.tools and turn.tools:takes(reply.tool_calls) then

@@ -11,7 +11,7 @@ local M = {}
 --- @return boolean changed ask again
 function M.change(turn, err)
   local session, other = turn.session, turn.session._wire.instead
-  if not other or turn.canceled or err.partial then return false end
+  if turn.canceled or err.partial then return false end
   local changes, lasting = other(err, turn.asked)
   if not changes then return false end
   observe.tell(session._options.log, "warn", "instead", { error = err.safe_message, changes = changes })

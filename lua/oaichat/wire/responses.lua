@@ -9,6 +9,7 @@ local errors = require "oaichat.errors"
 local json = require "oaichat.json"
 local lists = require "oaichat.wire.list"
 local tables = require "oaichat.tables"
+require "oaichat.turn.instead" -- with the wire: where a request failed there may be no descriptor left to load it
 
 local M = { name = "responses", path = "/responses", keeps_state = true }
 

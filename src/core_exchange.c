@@ -44,23 +44,32 @@ static size_t body_size(const oai_request *r) {
 static int refuse(lua_State *L, oai_request *r, const char *kind,
                   const char *code, const char *why) {
   curl_slist_free_all(r->headers);
+  oai_form_free(r->form);
   return oai_push_error(L, kind, code, why);
 }
 
 static int start(lua_State *L, oai_core_session *s, oai_core_exchange *c,
                  oai_request *r) {
+  static const char over[] = "the request is larger than limits.request_bytes";
   size_t nform;
   char message[300];
+  bool io = false;
   /* these may raise: nothing is held yet */
   oai_exchange *failed = resumed(L);
   const oai_form_part *form = oai_read_form(L, 6, &nform);
   const char *wrong = oai_read_request(L, s, r);
   if (wrong) return refuse(L, r, "config", "config", wrong);
   if (body_size(r) > s->endpoint->limits.request_bytes)
-    return refuse(L, r, "too_large", "request",
-                  "the request is larger than limits.request_bytes");
-  if (form && !(r->form = oai_form_open(form, nform, message, sizeof message)))
-    return refuse(L, r, "storage", "io", message);
+    return refuse(L, r, "too_large", "request", over);
+  if (form && oai_header_has(r->headers, "content-type"))
+    return refuse(L, r, "config", "config", "Content-Type is the form's own");
+  if (form &&
+      !(r->form = oai_form_open(form, nform, message, sizeof message, &io)))
+    return refuse(L, r, io ? "storage" : "config", io ? "io" : "config",
+                  message);
+  if (form && (double)oai_form_size(r->form) >
+                  (double)s->endpoint->limits.request_bytes)
+    return refuse(L, r, "too_large", "request", over);
   c->engine = oai_engine_ref(s->engine);
   c->x = oai_exchange_start(s->engine, s->endpoint, s->wire, r);
   if (!c->x) return luaL_error(L, "not enough memory");

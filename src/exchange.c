@@ -78,6 +78,8 @@ static bool give_body(oai_exchange *x, oai_sse_event *event) {
   if (!x->pull || x->status >= 300) return false;
   if (x->given) x->body.n = 0;
   x->given = x->body.n > 0;
+  if (x->given && x->first_content_at < 0)
+    x->first_content_at = oai_engine_now(x->engine);
   memset(event, 0, sizeof *event);
   event->data = (oai_slice){x->body.p, x->body.n};
   return x->given;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* A body up to this size goes out with the headers in one write. */
 enum { JOIN_MAX = 64 * 1024 };
@@ -118,6 +119,7 @@ static bool set_headers(oai_exchange *x) {
     char name[128] = {0};
     size_t n = strcspn(l->data, ":;");
     if (n < sizeof name) memcpy(name, l->data, n);
+    if (x->form && strcasecmp(name, "content-type") == 0) continue;
     if (!oai_header_has(x->headers, name)) ok = add(&x->headers, l->data);
   }
   if (!x->bodyless && !x->form && !oai_header_has(x->headers, "content-type"))

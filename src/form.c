@@ -68,6 +68,9 @@ static curl_off_t place_in(FILE *file) {
 
 static const char *open_file(source *s, const oai_form_part *p) {
   struct stat facts;
+  /* before it is opened: a pipe would wait for its writer */
+  if (stat(p->path, &facts) != 0) return strerror(errno);
+  if ((facts.st_mode & S_IFMT) != S_IFREG) return "it is no regular file";
   s->file = fopen(p->path, "rb");
   if (!s->file) return strerror(errno);
   if (fstat(fileno(s->file), &facts) != 0) return strerror(errno);
@@ -81,30 +84,50 @@ static const char *open_file(source *s, const oai_form_part *p) {
   return go_to(s->file, s->offset, SEEK_SET) ? NULL : strerror(errno);
 }
 
+/* What servers look at; curl knows fewer. */
+static const char *type_of(const char *filename) {
+  static const char *const types[][2] = {
+      {".json", "application/json"}, {".jsonl", "application/jsonl"},
+      {".txt", "text/plain"},        {".pdf", "application/pdf"},
+      {".png", "image/png"},         {".jpg", "image/jpeg"},
+      {".jpeg", "image/jpeg"},       {".webp", "image/webp"},
+      {".gif", "image/gif"},         {".mp3", "audio/mpeg"},
+      {".wav", "audio/wav"},         {".m4a", "audio/mp4"},
+      {".ogg", "audio/ogg"},         {".flac", "audio/flac"},
+      {".webm", "audio/webm"}};
+  const char *dot = strrchr(filename, '.');
+  for (size_t i = 0; dot && i < sizeof types / sizeof *types; i++)
+    if (strcmp(dot, types[i][0]) == 0) return types[i][1];
+  return "application/octet-stream";
+}
+
 static const char *open_part(source *s, const oai_form_part *p) {
   bool ok = true;
   if (!is_plain(p->name) || !is_plain(p->filename) || !is_plain(p->type))
     return "a name, file name or type of a form has a control character";
   s->name = copy(p->name, &ok);
-  s->type = copy(p->type, &ok);
-  s->filename =
-      copy(p->filename || !p->path ? p->filename : base_of(p->path), &ok);
+  const char *filename =
+      p->filename || !p->path ? p->filename : base_of(p->path);
+  s->filename = copy(filename, &ok);
+  s->type = copy(p->type || !filename ? p->type : type_of(filename), &ok);
   if (!ok) return "not enough memory";
   s->data = p->data;
   s->size = (curl_off_t)p->data.n;
-  return p->path ? open_file(s, p) : NULL;
+  return NULL;
 }
 
 oai_form *oai_form_open(const oai_form_part *parts, size_t n, char *message,
-                        size_t size) {
+                        size_t size, bool *io) {
   oai_form *f = calloc(1, sizeof *f + n * sizeof *f->sources);
   if (!f) snprintf(message, size, "not enough memory");
   for (size_t i = 0; f && i < n; i++) {
     f->n = i + 1;
     f->sources[i].form = f;
     const char *wrong = open_part(&f->sources[i], &parts[i]);
+    *io = !wrong && parts[i].path;
+    if (*io) wrong = open_file(&f->sources[i], &parts[i]);
     if (!wrong) continue;
-    if (f->sources[i].name && parts[i].path)
+    if (*io)
       snprintf(message, size, "%s: %s", parts[i].path, wrong);
     else
       snprintf(message, size, "%s", wrong);
@@ -131,8 +154,8 @@ static size_t on_read(char *out, size_t size, size_t n, void *arg) {
     if (room) memcpy(out, s->data.p + s->at, room);
   } else if (room && fread(out, 1, room, s->file) != room) {
     return give_up(s); /* it shrank, or cannot be read */
-  } else if (!room && s->to_end && fgetc(s->file) != EOF) {
-    return give_up(s); /* it grew */
+  } else if (s->to_end && (curl_off_t)room == left && fgetc(s->file) != EOF) {
+    return give_up(s); /* it grew; curl asks no more behind the last byte */
   }
   s->at += (curl_off_t)room;
   return room;
@@ -167,6 +190,12 @@ bool oai_form_attach(oai_form *f, CURL *h, void (*moved)(void *arg),
   for (size_t i = 0; i < f->n; i++)
     if (!add_part(f, &f->sources[i])) return false;
   return curl_easy_setopt(h, CURLOPT_MIMEPOST, f->mime) == CURLE_OK;
+}
+
+curl_off_t oai_form_size(const oai_form *f) {
+  curl_off_t sum = 0;
+  for (size_t i = 0; i < f->n; i++) sum += f->sources[i].size;
+  return sum;
 }
 
 bool oai_form_changed(const oai_form *f) {

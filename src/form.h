@@ -21,10 +21,12 @@ typedef struct oai_form_part {
   oai_slice data;          /* outlives the form */
 } oai_form_part;
 
-/* NULL, with a sentence that names the file in message: it cannot be opened or
- * is none, a name cannot stand in a header, or no memory. */
+/* NULL, with a sentence in message: a file cannot be opened or is none (*io), a
+ * name cannot stand in a header, or no memory. */
 oai_form *oai_form_open(const oai_form_part *parts, size_t n, char *message,
-                        size_t size);
+                        size_t size, bool *io);
+/* Bytes of its parts, without what stands between them. */
+curl_off_t oai_form_size(const oai_form *f);
 /* Makes it the body of a request. moved is called with arg when bytes go out.
  * The form is freed after the transfer. False: no memory. */
 bool oai_form_attach(oai_form *f, CURL *h, void (*moved)(void *arg), void *arg);

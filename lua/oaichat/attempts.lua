@@ -239,7 +239,8 @@ local function conclude(call)
   if failure then
     note_rest(call, raw, failure)
     local again = call.options.idempotency or call.rest or call.options.method == "GET"
-    call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest)
+    local rewinds = call.options.sink and call.options.sink.rewind ~= nil
+    call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest or rewinds)
   end
   -- once: with another key the answer may be another, and the attempt does not count
   if failure and failure.kind == "authentication" and not call.rotated and keys.asked_for(call.session) then

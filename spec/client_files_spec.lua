@@ -104,7 +104,7 @@ describe("an upload", function()
     for _, bad in ipairs { "a\r\nX: y", "a\nb", "a\1" } do
       local value, _, err = one.files:create { purpose = "x", file = { data = "d", filename = bad } }
       assert.is_nil(value)
-      assert.equal("storage", err.kind)
+      assert.equal("config", err.kind)
       assert.is_nil((select(1, one.files:create { purpose = "x", file = { data = "d", type = bad } })))
     end
     assert(one.files:create { purpose = "x", file = { data = "d", filename = 'a"b\\c' } })
@@ -114,7 +114,8 @@ describe("an upload", function()
 
   case("says before anything is sent which file cannot be", function()
     local one = client(function(_, response) response:json(200, {}) end)
-    for _, path in ipairs { dir .. "/nothing", dir } do
+    assert(folder.run("mkfifo '" .. dir .. "/pipe'"))
+    for _, path in ipairs { dir .. "/nothing", dir, dir .. "/pipe" } do
       local value, text, err = one.files:create { purpose = "x", file = { path = path } }
       assert.is_nil(value)
       assert.equal("storage", err.kind)
@@ -138,6 +139,25 @@ describe("an upload", function()
     assert.is_nil(value)
     assert.equal("storage", err.kind)
     assert.equal("io", err.code)
+  end)
+
+  case("of a file that grows meanwhile fails too", function()
+    local one = client(function(_, response) response:json(200, {}) end)
+    local path = write("in.bin", ("x"):rep(8e6))
+    local value, _, err = one.files:create({ purpose = "x", file = { path = path } }, { progress = function(p)
+      if p.uploaded < 8e6 then write("in.bin", ("x"):rep(9e6)) end
+    end })
+    assert.is_nil(value)
+    assert.equal("storage", err.kind)
+  end)
+
+  case("is bounded by limits.request_bytes, and has its own Content-Type", function()
+    local one = client(function(_, response) response:json(200, {}) end, { limits = { request_bytes = 100 }, headers = { ["Content-Type"] = "text/x" } })
+    assert.equal("too_large", select(3, one.files:create { purpose = "x", file = { data = ("x"):rep(200), filename = "f" } }).kind)
+    assert(one.files:create { purpose = "x", file = { data = "x", filename = "f" } })
+    assert.truthy(server.requests[1].headers["content-type"]:find "^multipart/form%-data; boundary=")
+    local _, _, err = one.files:create({ purpose = "x", file = { data = "x", filename = "f" } }, { headers = { ["content-type"] = "text/x" } })
+    assert.equal("config", err.kind)
   end)
 
   case("is sent again whole by the next attempt, and over a kept connection that is dead", function()

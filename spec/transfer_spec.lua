@@ -49,7 +49,7 @@ describe("a form", function()
     os.remove(path)
     assert.equal("--B\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n"
       .. "--B\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a.jsonl\"\r\n"
-      .. "\r\n\0\1\r\n"
+      .. "Content-Type: application/jsonl\r\n\r\n\0\1\r\n"
       .. "--B\r\nContent-Disposition: form-data; name=\"b\"; filename=\"b.png\"\r\n"
       .. "Content-Type: image/x\r\n\r\nfrom\0disk\r\n--B--\r\n", body)
     assert.is_nil(head:find "Expect")
@@ -75,7 +75,7 @@ describe("a form", function()
       local exchange, message, err = l.session:send("", { form = { part } })
       assert.is_nil(exchange)
       assert.truthy(message:find "control character")
-      assert.equal("storage", err.kind)
+      assert.equal("config", err.kind)
     end
     assert.has_error(function() l.session:send("", { form = { { name = "a\0b", value = "1" } } }) end)
     assert.has_error(function() l.session:send("", { form = { { name = "a", path = "/tmp/\0" } } }) end)

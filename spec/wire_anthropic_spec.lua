@@ -420,6 +420,35 @@ describe("a session over the Messages API", function()
     play.failed(play.run(play.HEAD .. A.open .. A.text "a", { new = { api = "anthropic" } }), "incomplete_stream", "incomplete", "a")
   end)
 
+  it("does not take pings for an answer", function()
+    local out = play.run(function(_, response)
+      response:raw(play.HEAD .. START)
+      for _ = 1, 30 do response:pause(0.02):raw(A.ping) end
+    end, { new = { api = "anthropic", timeouts = { first_content = 0.2 } } })
+    assert.equal("first_content", play.failed(out, "timeout").phase)
+    assert.is_true(out.seconds < 0.5, out.seconds)
+  end)
+
+  it("sends nothing of a store's list of blocks that is none", function()
+    local meta = { api = "anthropic", origin = "", items = { 7, {}, { type = 1 }, { type = "text", text = "a" }, { type = "tool_use", id = "x" } } }
+    local s = session()
+    meta.origin = s:send("x") and s:messages()[2].meta.origin
+    local other = play.session(server, { api = "anthropic", messages = { { role = "user", content = "go" }, { role = "assistant", content = "b", meta = meta } } })
+    assert.equal("good", other:send("more").text)
+    assert.same({ user "go", assistant "a", user "more" }, sent().messages)
+  end)
+
+  it("takes the messages of the Responses API without its items", function()
+    local R = dialects.responses
+    local item = '{"id":"rs_1","type":"reasoning","summary":[],"encrypted_content":"c2VjcmV0"}'
+    local body = R.open .. R.text "a" .. ('data: {"type":"response.output_item.done","output_index":0,"item":%s}\n\n'):format(item) .. R.stop
+    local s = session({ api = "responses" }, function(_, response) response:raw(play.HEAD .. body):close() end)
+    assert(s:stream("go"):result())
+    assert.equal("rs_1", s:messages()[2].meta.items[1].id)
+    play.session(server, { api = "anthropic", messages = s:messages() }):send "more"
+    assert.same({ user "go", assistant "a", user "more" }, sent().messages)
+  end)
+
   it("says what its errors are, and tries again where that helps", function()
     local function refusal(status, kind, message)
       return function(_, response) response:json(status, { type = "error", error = { type = kind, message = message } }) end

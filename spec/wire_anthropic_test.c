@@ -214,6 +214,11 @@ static const struct row {
      OAI_READ_MORE,
      "i={\"type\":\"compaction\",\"content\":\"ab\",\"x\":[1],\"y\":\"c\"};"
      "opaque!;"},
+    {"takes no second string of an event for one that is always the same",
+     {BEGIN(0, A_TEXT("")), DELTA(0, "text", "\"text\":\"a\",\"y\":\"z\""),
+      DELTA(0, "text", "\"text\":\"b\",\"y\":\"z\""), OVER(0)},
+     OAI_READ_MORE,
+     "t=ab;i={\"type\":\"text\",\"text\":\"ab\",\"y\":\"zz\"};opaque!;"},
     {"keeps a pair of surrogates that two pieces share",
      {BEGIN(0, A_TEXT("")), TEXT(0, "a\\ud83d"), TEXT(0, "\\ude80"), OVER(0)},
      OAI_READ_MORE,

@@ -11,8 +11,7 @@
 
 typedef struct event {
   oai_slice data;
-  oai_scan_str said; /* for the pattern: the text that it brought */
-  size_t at;         /* and the item that it belongs to */
+  oai_said said; /* for the pattern */
 } event;
 
 typedef oai_read read_fn(oai_reader *r, event *e);
@@ -109,7 +108,7 @@ static oai_read on_block_start(oai_reader *r, event *e) {
 static oai_read on_block_delta(oai_reader *r, event *e) {
   oai_slice delta = oai_wire_member(r, e->data, "delta");
   return oai_wire_check(
-      r, oai_anthropic_piece(r, index_of(r, e), delta, &e->said, &e->at));
+      r, oai_anthropic_piece(r, index_of(r, e), delta, &e->said));
 }
 
 static oai_read on_block_stop(oai_reader *r, event *e) {
@@ -167,28 +166,21 @@ static oai_read read_event(oai_reader *r, event *e) {
 
 /* ---- the pattern -------------------------------------------------------- */
 
-/* Learns from a piece of text, which the same bytes around another text would
- * say again. */
 static void learn(oai_reader *r, const event *e) {
   static const oai_scan_str no_padding = {NULL, 0, false};
   oai_pattern *p = r->pattern;
   oai_pattern_forget(p);
-  if (!e->said.n) return;
-  oai_pattern_learn(p, e->data, &e->said, &no_padding);
-  p->what = OAI_OP_TEXT;
-  p->choice = 0;
-  p->call = (unsigned)e->at;
+  if (!e->said.text.p) return;
+  oai_pattern_learn(p, e->data, &e->said.text, &no_padding);
+  p->what = e->said.what;
+  p->call = (unsigned)e->said.at;
 }
 
-/* The event is the last one with another text in it. */
-static oai_status repeat(oai_reader *r, const oai_scan_str *text) {
-  static const oai_scan_str key = {"text", 4, false};
-  oai_delta *d = r->delta;
-  oai_slice piece = {text->p, text->n};
-  oai_status status = oai_delta_grow(&d->items[r->pattern->call].grown,
-                                     OAI_GROWS_STRING, &key, piece, "");
-  if (status != OAI_OK) return status;
-  return oai_delta_text(d, &d->choices[0], OAI_OP_TEXT, text);
+/* The event is the last one with another string in it. */
+static oai_read repeat(oai_reader *r, const oai_scan_str *text) {
+  const oai_pattern *p = r->pattern;
+  oai_said said = {*text, (oai_op_kind)p->what, p->call};
+  return oai_wire_check(r, oai_anthropic_again(r, &said));
 }
 
 /* ---- the wire ----------------------------------------------------------- */
@@ -202,7 +194,7 @@ static oai_read anthropic_event(oai_reader *r, const oai_sse_event *sse) {
   if (e.data.n == 0) return OAI_READ_MORE;
   if (oai_slice_is(sse->name, "error")) return on_error(r, &e);
   if (r->pattern && oai_pattern_match(r->pattern, e.data, &text) && text.n)
-    return oai_wire_check(r, repeat(r, &text));
+    return repeat(r, &text);
   if (oai_slice_is(e.data, "[DONE]")) return OAI_READ_MORE;
   if (!oai_wire_valid(r, e.data, &why)) return oai_wire_fail_scan(r, why);
   oai_scan s = oai_wire_scan(r, e.data);

@@ -156,16 +156,19 @@ static oai_status grow(oai_item *item, const oai_scan_str *key, oai_scan *s) {
 
 /* Keeps what came for the block's JSON: {"type":"x_delta","x":"…"} makes the
  * member x longer, of blocks that nobody knows yet too. */
-static oai_status keep_piece(oai_reader *r, oai_item *item, oai_slice delta) {
+static oai_status keep_piece(oai_reader *r, oai_item *item, oai_slice delta,
+                             int *members) {
   oai_scan s = oai_wire_scan(r, delta);
   oai_scan_str key;
   oai_status status = OAI_OK;
   oai_scan_open(&s);
   while (status == OAI_OK && oai_scan_key(&s, &key)) {
-    if (oai_scan_str_is(&key, "type") || oai_scan_str_is(&key, "id"))
+    if (oai_scan_str_is(&key, "type") || oai_scan_str_is(&key, "id")) {
       oai_scan_skip(&s, NULL);
-    else
+    } else {
+      ++*members;
       status = grow(item, &key, &s);
+    }
   }
   return status;
 }
@@ -179,30 +182,66 @@ static oai_status add_arguments(oai_reader *r, double index,
   return oai_delta_call_arguments(r->delta, c, call, json, NULL);
 }
 
+/* What the piece is for whoever reads along; false: for nobody. */
+static bool read_piece(const oai_reader *r, const oai_item *item,
+                       oai_slice delta, oai_said *said) {
+  oai_scan_str type = oai_wire_text_of(r, delta, "type");
+  const char *member;
+  if (oai_scan_str_is(&type, "text_delta")) {
+    said->what = OAI_OP_TEXT;
+    member = "text";
+  } else if (oai_scan_str_is(&type, "thinking_delta")) {
+    said->what = OAI_OP_REASONING;
+    member = "thinking";
+  } else if (oai_scan_str_is(&type, "input_json_delta")) {
+    bool ours = item->what == OAI_BLOCK_CALL || item->what == OAI_BLOCK_UNTOLD;
+    said->what = ours ? OAI_OP_CALL : OAI_OP_PROGRESS;
+    member = "partial_json";
+  } else {
+    return false;
+  }
+  said->text = oai_wire_text_of(r, delta, member);
+  return true;
+}
+
+static oai_status tell_piece(oai_reader *r, const oai_item *item,
+                             const oai_said *said) {
+  switch (said->what) {
+  case OAI_OP_CALL: return add_arguments(r, item->index, &said->text);
+  case OAI_OP_PROGRESS: return OAI_OK;
+  default: return add_text(r, said->what, &said->text);
+  }
+}
+
 oai_status oai_anthropic_piece(oai_reader *r, double index, oai_slice delta,
-                               oai_scan_str *said, size_t *at) {
+                               oai_said *said) {
   oai_item *item;
+  int members = 0;
   if (!delta.p || *delta.p != '{') return OAI_OK;
   oai_status status = oai_delta_item(r->delta, index, &item);
   if (status == OAI_OK && item->json.n) /* it was over */
     status = new_item(r, index, &item);
-  if (status == OAI_OK) status = keep_piece(r, item, delta);
-  if (status != OAI_OK) return status;
-  *at = (size_t)(item - r->delta->items);
-  oai_scan_str type = oai_wire_text_of(r, delta, "type");
-  oai_scan_str text = oai_wire_text_of(r, delta, "text");
-  oai_scan_str thinking = oai_wire_text_of(r, delta, "thinking");
-  oai_scan_str json = oai_wire_text_of(r, delta, "partial_json");
-  if (oai_scan_str_is(&type, "text_delta")) {
-    *said = text;
-    return add_text(r, OAI_OP_TEXT, &text);
-  }
-  if (oai_scan_str_is(&type, "thinking_delta"))
-    return add_text(r, OAI_OP_REASONING, &thinking);
-  if (oai_scan_str_is(&type, "input_json_delta") &&
-      (item->what == OAI_BLOCK_CALL || item->what == OAI_BLOCK_UNTOLD))
-    return add_arguments(r, index, &json);
-  return OAI_OK;
+  if (status == OAI_OK) status = keep_piece(r, item, delta, &members);
+  if (status != OAI_OK || !read_piece(r, item, delta, said)) return status;
+  said->at = (size_t)(item - r->delta->items);
+  status = tell_piece(r, item, said);
+  if (members != 1 || !said->text.n) said->text.p = NULL;
+  return status;
+}
+
+oai_status oai_anthropic_again(oai_reader *r, const oai_said *said) {
+  static const oai_scan_str text = {"text", 4, false},
+                            thinking = {"thinking", 8, false},
+                            input = {"input", 5, false};
+  oai_item *item = &r->delta->items[said->at];
+  bool plain = said->what == OAI_OP_TEXT || said->what == OAI_OP_REASONING;
+  const oai_scan_str *key = said->what == OAI_OP_TEXT ? &text
+                            : plain                   ? &thinking
+                                                      : &input;
+  oai_status status =
+      oai_delta_grow(&item->grown, plain ? OAI_GROWS_STRING : OAI_GROWS_JSON,
+                     key, (oai_slice){said->text.p, said->text.n}, "");
+  return status == OAI_OK ? tell_piece(r, item, said) : status;
 }
 
 /* ---- its end ------------------------------------------------------------ */

@@ -31,9 +31,19 @@ oai_status oai_anthropic_choice(oai_reader *r, oai_choice **out);
 /* A block begins; `event` is NULL in a whole message. */
 oai_status oai_anthropic_start(oai_reader *r, double index, oai_slice block,
                                const oai_slice *event);
-/* A piece of it. *said is the text, where it is one that can repeat. */
+/* What one event brought, where the same bytes around another text would bring
+ * the like again; text.p is NULL: nothing such. */
+typedef struct oai_said {
+  oai_scan_str text;
+  oai_op_kind what; /* OAI_OP_PROGRESS: input of a tool that the server runs */
+  size_t at;        /* position of the item */
+} oai_said;
+
+/* A piece of it. */
 oai_status oai_anthropic_piece(oai_reader *r, double index, oai_slice delta,
-                               oai_scan_str *said, size_t *at);
+                               oai_said *said);
+/* Another piece like the one that was said. */
+oai_status oai_anthropic_again(oai_reader *r, const oai_said *said);
 /* It is whole. */
 oai_status oai_anthropic_stop(oai_reader *r, oai_item *item, bool tell);
 /* The same for all that are not. */

@@ -74,6 +74,7 @@ function M.of(exchange)
     local field, what = name:match "^(%a+)%-(%a+)$"
     out = add(out, field, what, text)
   end
+  if out then return out end
   for name, text in pairs(exchange:headers "anthropic-ratelimit-" or NONE) do
     local what, field = name:match "^([%a-]+)%-(%a+)$"
     out = add(out, field, what and what:gsub("-", "_"), text)

@@ -158,15 +158,16 @@ local function replayed(message)
   local out, calls = {}, {}
   for _, call in ipairs(message.tool_calls or {}) do calls[call.id] = call end
   for _, item in ipairs(message.meta.items) do
-    local useless = WITHOUT[item.type]
-    if item.type == "tool_use" then
+    local kind = type(item) == "table" and item.type -- a store may hold anything
+    local useless = WITHOUT[kind]
+    if kind == "tool_use" then
       local call = calls[item.id]
       if call and call["function"] then
         local block = tables.merged(item)
         block.input, block.id, calls[item.id] = nil, id_of(item.id), nil
         out[#out + 1] = { block = block, input = input_of(call["function"].arguments) }
       end
-    elseif not (useless and useless(item)) then
+    elseif type(kind) == "string" and not (useless and useless(item)) then
       out[#out + 1] = { block = item }
     end
   end
@@ -194,9 +195,8 @@ end
 
 local function of_assistant(message, origin)
   local meta = message.meta
-  if meta and meta.api == "anthropic" and meta.origin == origin and meta.items and not meta.incomplete then
-    return replayed(message)
-  end
+  local at_home = meta and meta.api == "anthropic" and meta.origin == origin and not meta.incomplete
+  if at_home and type(meta.items) == "table" then return replayed(message) end
   local out, text = {}, said(message)
   if not is_blank(text) then out[1] = { block = { type = "text", text = text } } end
   for _, call in ipairs(message.tool_calls or {}) do out[#out + 1] = call_block(call) end

@@ -107,6 +107,7 @@ build = {
     ["oaichat.message.part"] = "lua/oaichat/message/part.lua",
     ["oaichat.meta.conn"] = "lua/oaichat/meta/conn.lua",
     ["oaichat.meta.core"] = "lua/oaichat/meta/core.lua",
+    ["oaichat.meta.websocket"] = "lua/oaichat/meta/websocket.lua",
     ["oaichat.models"] = "lua/oaichat/models.lua",
     ["oaichat.models.data"] = "lua/oaichat/models/data.lua",
     ["oaichat.moderation"] = "lua/oaichat/moderation.lua",

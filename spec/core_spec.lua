@@ -17,6 +17,7 @@ local function declared()
   local out = {}
   declare(out, "lua/oaichat/meta/core.lua")
   declare(out, "lua/oaichat/meta/conn.lua")
+  declare(out, "lua/oaichat/meta/websocket.lua")
   return out
 end
 
@@ -43,7 +44,7 @@ describe("the C module", function()
     local sse = core.sse()
     local conn = assert(core.connect { url = "tcp://127.0.0.1:" .. listener:port() })
     local live = {
-      Conn = conn,
+      Conn = conn, Reader = core.websocket_reader { message_bytes = 1000, frame_bytes = 1000 },
       core = core, Engine = core.engine(), Session = session, Exchange = exchange, Sse = sse,
       Listener = listener, Peer = peer, Timer = core.engine():timer(1),
       Limit = core.limit {}, Either = core.engine():either(core.engine():timer(1), core.engine():timer(1)),

@@ -226,6 +226,7 @@ build = {
         "src/core_request.c",
         "src/core_session.c",
         "src/core_sse.c",
+        "src/core_start.c",
         "src/core_timer.c",
         "src/core_websocket.c",
         "src/delta.c",

@@ -14,6 +14,14 @@ typedef struct oai_core_session {
   char *path;
 } oai_core_session;
 
+/* What is in an exchange's box. */
+typedef struct oai_core_exchange {
+  oai_exchange *x;
+  oai_engine *engine;
+  bool over; /* next has seen the end */
+  bool gave_lowest;
+} oai_core_exchange;
+
 /* What all deadlines of this Lua state go by. */
 oai_clock *oai_state_clock(lua_State *L);
 /* Pushes the engine of this Lua state, made at the first need. */

@@ -17,6 +17,8 @@ local wait = require "oaichat.wait"
 
 local M = {}
 
+local key_sources = keys.sources
+
 local Call = {}
 Call.__index = Call
 
@@ -34,7 +36,7 @@ end
 -- One attempt's exchange. May wait where there is an account: for its limits.
 local function exchange_of(call)
   local options = call.options
-  if keys.asked_for(call.session) then
+  if key_sources[call.session] then
     local ok, text, err = keys.ready(call.session)
     if not ok then return nil, text, err end
     if call.canceled then return errors.fail { kind = "canceled", code = "canceled" } end
@@ -243,7 +245,7 @@ local function conclude(call)
     call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest or rewinds)
   end
   -- once: with another key the answer may be another, and the attempt does not count
-  if failure and failure.kind == "authentication" and not call.rotated and keys.asked_for(call.session) then
+  if failure and failure.kind == "authentication" and not call.rotated and key_sources[call.session] then
     call.rotated, call.rotating = true, true
   end
   if call.ticket then call.ticket:leave(entry, call) end

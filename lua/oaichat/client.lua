@@ -356,7 +356,7 @@ function M.new(opts)
       hooks = opts.hooks },
   }, Client)
   local first, why = core_of(client, "json")
-  why = why or providers.missing(first, preset, keys.asked_for(first), opts.headers)
+  why = why or providers.missing(first, preset, keys.sources[first], opts.headers)
   if why then return errors.fail { kind = "config", code = "config", message = why } end
   client._origin = first:origin()
   -- the core has it; no table of ours keeps a secret

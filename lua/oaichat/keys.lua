@@ -11,8 +11,9 @@ local wait = require "oaichat.wait"
 
 local M = {}
 
--- endpoint of the core -> { spec =, known =, new = boolean }
-local sources = setmetatable({}, { __mode = "k" })
+--- endpoint of the core -> { spec =, known =, new = boolean }: those whose key is asked for.
+M.sources = setmetatable({}, { __mode = "k" })
+local sources = M.sources
 
 --- What is wrong with an api_key, of any form.
 --- @param value any
@@ -52,12 +53,6 @@ end
 function M.share(endpoint, first)
   local source = sources[first]
   if source then sources[endpoint] = { spec = source.spec } end
-end
-
---- @param endpoint table
---- @return boolean its key is asked for
-function M.asked_for(endpoint)
-  return sources[endpoint] ~= nil
 end
 
 local function refuse(why)

@@ -108,7 +108,7 @@ end
 --- What is wrong where an endpoint of the provider has no key.
 --- @param endpoint table of the core
 --- @param preset table|nil
---- @param asked boolean its key is asked for later
+--- @param asked any its key is asked for later
 --- @param headers table|nil
 --- @return string|nil text
 function M.missing(endpoint, preset, asked, headers)

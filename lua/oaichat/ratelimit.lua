@@ -69,14 +69,15 @@ end
 --- @param exchange table of the core
 --- @return table|nil limits limit_requests, remaining_tokens, reset_input_tokens, …; nil: the server says nothing
 function M.of(exchange)
+  local headers, which = exchange:headers("x-ratelimit-", "anthropic-ratelimit-")
   local out
-  for name, text in pairs(exchange:headers "x-ratelimit-" or NONE) do
-    local field, what = name:match "^(%a+)%-(%a+)$"
-    out = add(out, field, what, text)
-  end
-  if out then return out end
-  for name, text in pairs(exchange:headers "anthropic-ratelimit-" or NONE) do
-    local what, field = name:match "^([%a-]+)%-(%a+)$"
+  for name, text in pairs(headers or NONE) do
+    local field, what
+    if which == 1 then
+      field, what = name:match "^(%a+)%-(%a+)$"
+    else
+      what, field = name:match "^([%a-]+)%-(%a+)$"
+    end
     out = add(out, field, what and what:gsub("-", "_"), text)
   end
   return out

@@ -177,13 +177,13 @@ function M.new(opts, wire, preset)
   end
   if preset then providers.key(for_core, preset) end
   local endpoint, why = keys.open(for_core)
-  why = why or preset and providers.missing(endpoint, preset, keys.asked_for(endpoint), opts.headers)
+  why = why or preset and providers.missing(endpoint, preset, keys.sources[endpoint], opts.headers)
   if why then return config(why) end
   local session = setmetatable({
     model = model,
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
-    _options = kept(opts), _engine = engine, _asks = keys.asked_for(endpoint) or nil,
+    _options = kept(opts), _engine = engine, _asks = keys.sources[endpoint] and true,
     _schema_mode = preset and preset.entry.structured,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end

@@ -268,7 +268,7 @@ function Exchange:header(name, ...) end
 
 ---@param prefix string in lower case
 ---@return table<string, string>|nil headers of the final answer whose names begin so: the rest of the name -> value
-function Exchange:headers(prefix) end
+function Exchange:headers(prefix, ...) end
 --- Of one that has failed: whether another attempt is worth it.
 ---@param attempts integer made so far, this one included
 ---@param idempotent? boolean the server knows the attempts for one

@@ -69,7 +69,7 @@ local function request_step(entry, at, first, opts)
   local for_core = core_options(own, step.format, first, opts)
   providers.key(for_core, preset)
   local endpoint, why = keys.open(for_core)
-  why = why or providers.missing(endpoint, preset, keys.asked_for(endpoint), for_core.headers)
+  why = why or providers.missing(endpoint, preset, keys.sources[endpoint], for_core.headers)
   if why then return config(at, why) end
   step.core, step.origin = endpoint, endpoint:origin()
   if own.api_key == nil and step.origin == first.origin then keys.share(endpoint, first.core) end

@@ -36,8 +36,12 @@ static void up(world *w) {
 
 static void start(world *w) {
   static const oai_slice part = {"{}", 2};
-  w->request = (oai_request){
-      &part, 1, "/chat/completions", NULL, NULL, w->stream, w->t, -1};
+  w->request = (oai_request){.parts = &part,
+                             .nparts = 1,
+                             .path = "/chat/completions",
+                             .stream = w->stream,
+                             .timeouts = w->t,
+                             .deadline = -1};
   w->end = false;
   w->text.n = 0;
   w->x =

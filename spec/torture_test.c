@@ -135,7 +135,8 @@ static result pull(world *w, oai_exchange *x, const char *code) {
   oai_sse_event event;
   for (;;) switch (oai_exchange_next(x, &op, &event)) {
     case OAI_PULL_OP:
-    case OAI_PULL_CHUNK: continue;
+    case OAI_PULL_CHUNK:
+    case OAI_PULL_DATA: continue;
     case OAI_PULL_NOMEM: return NO_MEMORY;
     case OAI_PULL_WAIT:
       if (!turn(w)) return STUCK;
@@ -157,8 +158,12 @@ static result pull(world *w, oai_exchange *x, const char *code) {
  * is what ends that. */
 static oai_request request_of(const oai_slice *parts, size_t n, bool stream) {
   double t = curls_too && torture_left ? 0.3 : 5;
-  return (oai_request){parts, n,      "/chat/completions", NULL,
-                       NULL,  stream, {t, t, t, t, t},     -1};
+  return (oai_request){.parts = parts,
+                       .nparts = n,
+                       .path = "/chat/completions",
+                       .stream = stream,
+                       .timeouts = {t, t, t, t, t},
+                       .deadline = -1};
 }
 
 static oai_endpoint *endpoint_of(const world *w) {

@@ -77,8 +77,11 @@ static bool answer(world *w, const char *bytes) {
 
 /* Asks without a body, and reads to the end. */
 static void play(world *w, const char *method, bool stream, const char *bytes) {
-  oai_request r = {NULL, 0,    "/a?b", method, NULL, stream, {5, 5, 5, 5, 5},
-                   -1,   false};
+  oai_request r = {.path = "/a?b",
+                   .method = method,
+                   .stream = stream,
+                   .timeouts = {5, 5, 5, 5, 5},
+                   .deadline = -1};
   bool answered = false, end = false;
   up(w);
   w->x = oai_exchange_start(w->engine, w->endpoint, &oai_wire_raw, &r);

@@ -70,7 +70,7 @@ static bool prepare(void) {
                               __interceptor_calloc) == CURLE_OK;
 }
 
-static char script[8000];
+static char script[16000];
 static size_t script_size;
 
 static bool read_script(void) {
@@ -98,7 +98,7 @@ static int run(lua_State *L) {
   lua_pushcfunction(L, luaopen_oaichat_core);
   lua_setfield(L, -2, "oaichat.core");
   lua_getglobal(L, "package");
-  lua_pushliteral(L, "lua/?.lua;lua/?/init.lua");
+  lua_pushliteral(L, "lua/?.lua;lua/?/init.lua;./?.lua");
   lua_setfield(L, -2, "path");
   lua_pushliteral(L, "");
   lua_setfield(L, -2, "cpath");
@@ -163,7 +163,7 @@ static long count(const char *what, mode mode) {
 }
 
 static void torture(const char *what, mode mode, long most) {
-  char sentence[100];
+  static char sentence[100]; /* a test keeps its name */
   if (mode == MALLOC && !torture_possible) return;
   snprintf(sentence, sizeof sentence, "row 101: %s: %s", what, modes[mode]);
   TEST(sentence);
@@ -182,13 +182,22 @@ static void torture(const char *what, mode mode, long most) {
     printf("  every %ld. of %ld, %.1f s\n", stride, n, now() - from);
 }
 
-int main(void) {
+static const struct {
+  const char *name;
+  long runs; /* of each kind */
+} scenes[] = {{"core", 200},     {"chat", 60},   {"responses", 20},
+              {"anthropic", 20}, {"client", 20}, {"websocket", 20}};
+
+int main(int argc, char **argv) {
+  (void)argc;
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (!prepare() || !read_script()) return 1;
-  const char *most = getenv("TORTURE"); /* runs of each kind; all: 1000000 */
+  const char *most = getenv("TORTURE"); /* instead of runs; all: 1000000 */
   for (mode mode = TWICE; mode <= MALLOC; mode++) {
-    torture("core", mode, most ? atol(most) : 200);
-    torture("chat", mode, most ? atol(most) : 60);
+    for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++) {
+      if (argv[1] && strcmp(argv[1], scenes[i].name) != 0) continue;
+      torture(scenes[i].name, mode, most ? atol(most) : scenes[i].runs);
+    }
   }
   return test_report();
 }

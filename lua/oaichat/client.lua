@@ -91,7 +91,8 @@ local function call_of(client, ask, opts, sink)
   local own, call = client._options, nil
   local kind = ask.stream and "events" or sink and "file" or ask.result
   local deadline = opts.deadline or own.deadline
-  call = attempts.new(core_of(client, kind), ask.parts, {
+  local session = assert(core_of(client, kind)) -- what `new` has tried; nil: no memory
+  call = attempts.new(session, ask.parts, {
     engine = client._engine, origin = client._origin, stream = ask.stream, method = ask.method, path = ask.path,
     form = ask.form, sink = sink, progress = opts.progress, timeouts = opts.timeouts, headers = opts.headers,
     stop_at = deadline and core.now() + deadline, retries = (opts.retry or own.retry or NONE).max or M.RETRIES,

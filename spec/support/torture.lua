@@ -1,6 +1,6 @@
 --- torture: what spec/torture_lua_test.c runs while memory fails: everything that
--- allocates, once, against a server in the same thread. Called with "core" or "chat".
--- Each raises whatever went wrong; that must be lack of memory.
+-- allocates, once, against a server in the same thread. Called with the name of a
+-- scene (see the end). Each raises whatever went wrong; that must be lack of memory.
 
 local what, arm = ...
 local core = require "oaichat.core"
@@ -15,7 +15,7 @@ end
 local MEMORY = { memory = true, connection_closed = true, connection_reset = true }
 
 local function raise(message, err)
-  error(err and MEMORY[err.code] and "not enough memory" or message, 0)
+  error(err and (MEMORY[err.code] or err.status == 500) and "not enough memory" or message, 0)
 end
 
 local EVENTS = 'data: {"choices":[{"index":0,"delta":{"content":"a\\u00e9","odd":[1]}}]}\n\n'
@@ -80,35 +80,138 @@ local function with_core()
   start() -- left to the collector
 end
 
-local function with_chat()
+-- ---- the public API --------------------------------------------------------------
+
+local TIMES = { connect = 2, first_byte = 2, first_content = 2, content_idle = 2, attempt = 2 }
+
+local function check(got, message, err)
+  if got == nil then raise(message, err) end
+  return got
+end
+
+-- Runs body(chat, session's options) once all that is named is loaded, else it would be
+-- read when it is first needed; the server answers by `handler`.
+local function with_server(names, handler, body)
   local chat = require "oaichat"
   local testing = require "oaichat.testing"
-  -- else they are read when they are first needed
-  for _, name in ipairs { "wire.chat", "stream", "conversation", "record", "approval" } do
-    require("oaichat." .. name)
+  for _, name in ipairs(names) do
+    local module = require("oaichat." .. name)
+    if name == "models" then module.get "gpt-4o-mini" end
   end
   arm()
-  local server = assert(testing.server(function(request, response)
+  local server = assert(testing.server(function(request, response) return handler(request, response, testing) end))
+  local ok, why = pcall(body, chat, {
+    base_url = server.url, api_key = "sk-12345678", retry = { max = 0 }, timeouts = TIMES,
+  })
+  server:close() -- by the collector a listener goes as well; this one has a pump
+  if type(why) == "table" then raise(why.safe_message, why) end -- a page that failed
+  if not ok then error(why, 0) end
+end
+
+local TURN = { "wire.chat", "stream", "conversation", "record", "approval" }
+
+local function with_chat()
+  with_server(TURN, function(request, response, testing)
     if not request:json().stream then return response:json(200, testing.completion "whole") end
     response:event(testing.chunk "a"):event(testing.chunk "b")
     response:event(testing.chunk({}, { finish_reason = "stop" })):done():finish()
-  end))
-  local function check(got, message, err)
-    if got == nil then raise(message, err) end
-    return got
-  end
-  local function body()
-    local session = check(chat.new { base_url = server.url, api_key = "sk-12345678", retry = { max = 0 } })
+  end, function(chat, options)
+    local session = check(chat.new(options))
     assert(check(session:send "x").text == "whole", "another text")
     local stream = session:stream "y"
     check(stream:next())
     stream:cancel()
     local task = chat.spawn(function() return session:send "z" end)
     check(task:wait())
+  end)
+end
+
+-- Thoughts, a tool that is called, its result, and the answer after it.
+local function with_wire(api)
+  local dialect = require "spec.support.dialects"[api]
+  local names = { "wire." .. api, "stream", "conversation", "record", "approval", "tools", "turn.round", "aside", "reply.raw" }
+  with_server(names, function(request, response)
+    if not request:json().stream then
+      return response:body(200, dialect.whole "whole", { ["Content-Type"] = "application/json" })
+    end
+    local body = dialect.open .. dialect.text "a"
+    if not request.body:find "c1" then
+      body = body .. dialect.reasoning "r" .. dialect.call(1, "c1", "f", '{}')
+    end
+    response:body(200, body .. dialect.stop, { ["Content-Type"] = "text/event-stream" })
+  end, function(chat, options)
+    options.api, options.model = api, "m-1"
+    options.tools = { { name = "f", parameters = { type = "object" }, run = function() return "done" end } }
+    local session = check(chat.new(options))
+    assert(check(session:send "x").text == "whole", "another text")
+    local stream = session:stream "y"
+    for _ in stream:events() do end
+    local reply = check(stream:result())
+    assert(reply.text == "a" and #session:messages() == 6, "another history")
+  end)
+end
+
+-- A form out, pages in, a body to a function.
+local function with_client()
+  local names = { "client", "transfer", "client.request", "client.pages", "client.endpoints" }
+  with_server(names, function(request, response)
+    if request.path:find "content" then return response:body(200, ("0123456789"):rep(5000)) end
+    if request.method == "POST" then return response:json(200, { id = "file-1", object = "file" }) end
+    response:json(200, { object = "list", data = { { id = request.path } }, has_more = not request.path:find "after" })
+  end, function(chat, options)
+    local client = check(chat.client(options))
+    check(client.files:create { file = { data = "abc", filename = "a.jsonl" }, purpose = "batch" })
+    local n = 0
+    for one in check(client.files:list()):items() do n = n + (one.id and 1 or 0) end
+    assert(n == 2, "other pages")
+    local size = 0
+    check(client.files:content("file-1", nil, { to = function(bytes) size = size + #bytes return true end }))
+    assert(size == 50000, "another size")
+  end)
+end
+
+-- A handshake, a message there and back in two fragments, a ping, the close.
+local function with_websocket()
+  local wait = require "oaichat.wait"
+  local websocket = require "oaichat.websocket"
+  require "oaichat.websocket.handshake"
+  arm()
+  local listener, peer, head = assert(core.listen()), nil, ""
+  local key
+  local function serve()
+    listener:step()
+    local new = listener:accept()
+    if new then peer, head, key = new, "", nil end
+    local bytes = peer and peer:read() or ""
+    if key then
+      if bytes ~= "" then
+        peer:write(core.websocket_frame(1, "a", true, true) .. core.websocket_frame(9, "p", false, true)
+          .. core.websocket_frame(0, "b", false, true) .. core.websocket_frame(8, "\3\232", false, true), 60)
+      end
+      return
+    end
+    head = head .. bytes
+    key = head:find "\r\n\r\n" and head:match "Sec%-WebSocket%-Key: (%S+)"
+    if key then
+      peer:write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        .. core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) .. "\r\n\r\n", 60)
+    end
   end
-  local ok, why = pcall(body)
-  server:close() -- by the collector a listener goes as well; this one has a pump
+  wait.watch(nil, serve)
+  local ok, why = pcall(function()
+    local socket = check(websocket.connect {
+      url = ("ws://127.0.0.1:%d/v1"):format(listener:port()), timeout = 2, close_timeout = 0.02,
+    })
+    check(socket:send_text "x")
+    assert(check(socket:receive()) == "ab", "another message")
+    socket:close()
+  end)
+  wait.unwatch(serve)
   if not ok then error(why, 0) end
 end
 
-if what == "core" then with_core() else with_chat() end
+local scenes = {
+  core = with_core, chat = with_chat, client = with_client, websocket = with_websocket,
+  responses = with_wire, anthropic = with_wire,
+}
+scenes[what](what)

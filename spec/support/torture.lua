@@ -193,8 +193,8 @@ local function with_websocket()
     head = head .. bytes
     key = head:find "\r\n\r\n" and head:match "Sec%-WebSocket%-Key: (%S+)"
     if key then
-      peer:write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-        .. core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) .. "\r\n\r\n", 60)
+      peer:write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+        .. "Sec-WebSocket-Accept: " .. core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) .. "\r\n\r\n", 60)
     end
   end
   wait.watch(nil, serve)

@@ -129,7 +129,8 @@ end
 -- Thoughts, a tool that is called, its result, and the answer after it.
 local function with_wire(api)
   local dialect = require "spec.support.dialects"[api]
-  local names = { "wire." .. api, "stream", "conversation", "record", "approval", "tools", "turn.round", "aside", "reply.raw" }
+  local names = { "wire." .. api, "stream", "conversation", "record", "approval", "tools", "turn.round", "aside",
+    "reply.raw" }
   with_server(names, function(request, response)
     if not request:json().stream then
       return response:body(200, dialect.whole "whole", { ["Content-Type"] = "application/json" })
@@ -178,6 +179,9 @@ local function with_websocket()
   arm()
   local listener, peer, head = assert(core.listen()), nil, ""
   local key
+  local function accept()
+    return core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+  end
   local function serve()
     listener:step()
     local new = listener:accept()
@@ -194,7 +198,7 @@ local function with_websocket()
     key = head:find "\r\n\r\n" and head:match "Sec%-WebSocket%-Key: (%S+)"
     if key then
       peer:write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
-        .. "Sec-WebSocket-Accept: " .. core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) .. "\r\n\r\n", 60)
+        .. "Sec-WebSocket-Accept: " .. accept() .. "\r\n\r\n", 60)
     end
   end
   wait.watch(nil, serve)

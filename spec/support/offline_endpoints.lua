@@ -6,12 +6,7 @@ local play = require "spec.support.play"
 
 local M = {}
 
-local function model(id) return { id = id, object = "model", created = 1, owned_by = "offline" } end
-
 local ANSWERS = {
-  ["GET /v1/models"] = function(_, response)
-    response:json(200, { object = "list", data = { model "gpt-4o", model "gpt-4o-mini" } })
-  end,
   ["POST /v1/embeddings"] = function(request, response)
     local input, data = request:json().input, {}
     for i = 1, type(input) == "table" and #input or 1 do

@@ -1,4 +1,4 @@
---- mcp/reactor: what goes on while nobody waits for it by name: streams, exchanges
+--- loop/reactor: what goes on while nobody waits for it by name: streams, exchanges
 -- and clocks, each with a function that is called when it is ready: by the
 -- scheduler where one runs, else by whoever of the client's callers waits. Knows
 -- objects of the core, not what they carry.
@@ -12,7 +12,7 @@ local waiters = task.waiters
 
 -- ---- a gate: what a caller waits on ------------------------------------------
 
---- @class oaichat.mcp.Gate stands where an object of the core may: see oaichat.wait
+--- @class oaichat.loop.Gate stands where an object of the core may: see oaichat.wait
 local Gate = {}
 Gate.__index = Gate
 
@@ -62,7 +62,7 @@ function M.new(engine)
   return setmetatable({ engine = engine, entries = {} }, Reactor)
 end
 
---- @return oaichat.mcp.Gate
+--- @return oaichat.loop.Gate
 function Reactor:gate()
   return setmetatable({ reactor = self, timer = self.engine:timer(NEVER), canceled = false }, Gate)
 end

@@ -211,6 +211,28 @@ describe("websocket", function()
     assert.equal("late", (socket:receive()))
   end)
 
+  it("stops reading when its reader has no room, and sends all the same", function()
+    local heard = 0
+    local socket = hearing(frame(1, ("x"):rep(600)):rep(5), { queue_bytes = 1000, message_bytes = 8e6 },
+      function(_, bytes) heard = heard + #bytes end)
+    local big, sent = ("b"):rep(7e6), 0
+    local sender = chat.spawn(function()
+      for _ = 1, 3 do
+        assert(socket:send_binary(big))
+        sent = sent + 1
+      end
+      return true
+    end)
+    local stop = core.now() + 5
+    while sent < 3 and core.now() < stop do chat.wait(0.01) chat.step() end
+    assert.equal(3, sent)
+    assert.is_true(socket.paused)
+    assert.is_true(sender:wait())
+    for _ = 1, 5 do assert.equal(600, #socket:receive()) end
+    assert.is_false(socket.paused)
+    while heard < 21e6 do assert(core.now() < stop) chat.wait(0.01) chat.step() end
+  end)
+
   it("takes nothing but a whole yes", function()
     for _, case in ipairs {
       { function(key) return (yes(key):gsub("WebSocket\r", "h2c\r", 1)) end, "upgrade" },

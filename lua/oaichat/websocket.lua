@@ -16,6 +16,7 @@ local OPCODES = { text = 1, binary = 2, close = 8, ping = 9, pong = 10 }
 local PIECE = 65536 -- bytes of one read
 --- Room in the queue of unsent bytes that pongs and the close may use beyond messages.
 local CONTROL_ROOM = 65536
+local ROOM_EVERY = 0.01 -- seconds
 
 local ALLOWED = {
   url = "string", headers = "table", protocols = "table", session = "userdata", engine = "table|userdata",
@@ -236,6 +237,8 @@ local function send(self, kind, bytes)
   end
   self.reactor:pump()
   while self.state == "open" and not self.close_sent and self.conn:pending() + #frame > self.send_bytes do
+    -- nobody watches a connection whose reader has no room
+    if self.paused then clock(self, "room", ROOM_EVERY, function() wake(self) end) end
     if not pause(self) then return canceled() end
   end
   if self.state ~= "open" or self.close_sent then return why(self) end

@@ -176,7 +176,8 @@ end
 --- Runs until every task and callback stream has ended.
 --- @return boolean|nil ok, string|nil message, oaichat.Error|nil err a deadlock, or the
 ---   first error of a task that nobody waited for
-function Scheduler:run()
+function Scheduler:run(...)
+  if select("#", ...) > 0 then errors.misuse "run takes nothing: chat.spawn starts a task" end
   if M.current() then errors.misuse("chat.run must not be called in a task") end
   self._errors = {}
   local why

@@ -13,14 +13,30 @@ server=
 trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 npm install --silent --no-audit --no-fund --prefix "$work" ws@8.18.0
 cp spec/support/ws_server.js "$work/server.js"
-node "$work/server.js" >"$work/port" &
-server=$!
-while [ ! -s "$work/port" ]; do
-  kill -0 "$server"
-  sleep 0.05
-done
-for lua in ${LUAS:-lua5.4 luajit}; do
-  make -s LUA="$lua" all
-  LUA_PATH="$(make -s LUA="$lua" path)" LUA_CPATH="$(make -s LUA="$lua" cpath)" \
-    "$lua" spec/support/ws_cases.lua "$(cat "$work/port")"
-done
+mkdir "$work/certs"
+sh spec/support/certs.sh "$work/certs"
+
+serve() { # arguments of the server
+  : >"$work/port"
+  node "$work/server.js" "$@" >"$work/port" &
+  server=$!
+  while [ ! -s "$work/port" ]; do
+    kill -0 "$server"
+    sleep 0.05
+  done
+}
+
+cases() { # arguments behind the port
+  for lua in ${LUAS:-lua5.4 luajit}; do
+    make -s LUA="$lua" all
+    LUA_PATH="$(make -s LUA="$lua" path)" LUA_CPATH="$(make -s LUA="$lua" cpath)" \
+      "$lua" spec/support/ws_cases.lua "$(cat "$work/port")" "$@"
+  done
+}
+
+serve
+cases
+kill "$server"
+echo "over TLS:"
+serve "$work/certs"
+cases "$work/certs/ca.pem"

@@ -1,16 +1,17 @@
 --- ws_cases: what RFC 6455 asks of a client, case by case, against npm's ws (ws_server.js, at
--- the port in arg 1). Prints those that fail and "websocket: N of N".
+-- the port in arg 1; over TLS with the CA file in arg 2). Prints those that fail and "websocket: N of N".
 
 -- luacheck: no max line length
 
 local core = require "oaichat.core"
 local websocket = require "oaichat.websocket"
 
-local url = "ws://127.0.0.1:" .. arg[1] .. "/"
+local ca_file = arg[2]
+local url = (ca_file and "wss" or "ws") .. "://127.0.0.1:" .. arg[1] .. "/"
 local passed, all = 0, 0
 
 local function connect(opts)
-  local own = { url = url }
+  local own = { url = url, ca_file = ca_file }
   for name, value in pairs(opts or {}) do own[name] = value end
   return assert(websocket.connect(own))
 end
@@ -208,7 +209,7 @@ case("a peer that is dead", function()
 end)
 for status, kind in pairs { [401] = "authentication", [403] = "permission", [404] = "not_found", [429] = "rate_limit", [503] = "overloaded" } do
   case("4.1 a handshake refused with " .. status, function()
-    local ws, _, err = websocket.connect { url = url .. "refuse/" .. status }
+    local ws, _, err = websocket.connect { url = url .. "refuse/" .. status, ca_file = ca_file }
     equal(nil, ws)
     equal(kind, err.kind)
     equal(status, err.status)
@@ -224,6 +225,14 @@ case("4.1 none, where none is offered", function()
   equal(nil, ws.protocol)
   ws:close()
 end)
+
+if ca_file then
+  case("a CA that did not sign the server's certificate", function()
+    local ws, _, err = websocket.connect { url = url, ca_file = "/etc/ssl/certs/ca-certificates.crt" }
+    equal(nil, ws)
+    equal("network tls", err.kind .. " " .. err.code)
+  end)
+end
 
 print(("websocket: %d of %d"):format(passed, all))
 os.exit(passed == all and 0 or 1)

@@ -1,9 +1,15 @@
 // A WebSocket server (npm's ws) that does what its client asks for in a text message:
-// the peer of spec/support/ws_cases.lua. Prints its port.
+// the peer of spec/support/ws_cases.lua. Prints its port. Over TLS where the folder of
+// certs.sh is named in the arguments.
+const fs = require('fs');
 const http = require('http');
+const https = require('https');
 const { WebSocketServer } = require('ws');
 
-const server = http.createServer();
+const certs = process.argv[2];
+const file = (name) => fs.readFileSync(`${certs}/${name}`);
+const server = certs
+  ? https.createServer({ key: file('good.key'), cert: file('good.pem') }) : http.createServer();
 const sockets = new WebSocketServer({
   noServer: true, maxPayload: 8e6, handleProtocols: (offered) => (offered.has('b') ? 'b' : false),
 });

@@ -43,6 +43,7 @@ build = {
     ["oaichat.canned"] = "lua/oaichat/canned.lua",
     ["oaichat.circuit"] = "lua/oaichat/circuit.lua",
     ["oaichat.client"] = "lua/oaichat/client.lua",
+    ["oaichat.client.answer"] = "lua/oaichat/client/answer.lua",
     ["oaichat.client.batches"] = "lua/oaichat/client/batches.lua",
     ["oaichat.client.embeddings"] = "lua/oaichat/client/embeddings.lua",
     ["oaichat.client.endpoints"] = "lua/oaichat/client/endpoints.lua",

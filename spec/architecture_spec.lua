@@ -44,7 +44,7 @@ local LUA_LEVELS = {
   ["mcp/headers"] = 3, ["mcp/content"] = 3, ["mcp/rpc"] = 2,
   lru = 0, luasql = 1, prices = 2.2, models = 2.1, ["models/data"] = 0, ledger = 3, budget = 3, ["budget/spent"] = 0,
   keys = 3, providers = 1, opaque = 0, wires = 3.1, transfer = 3.5,
-  ["client/endpoints"] = 0, ["client/request"] = 2, ["client/pages"] = 3, ["client/events"] = 3,
+  ["client/endpoints"] = 0, ["client/answer"] = 3, ["client/request"] = 2, ["client/pages"] = 3, ["client/events"] = 3,
   ["client/embeddings"] = 3, ["client/batches"] = 5, ["client/uploads"] = 5, client = 6,
   ["websocket/handshake"] = 2, websocket = 3.6, realtime = 4,
   webhooks = 2, cache = 3, ["cache/common"] = 2, ["cache/memory"] = 2.5, ["cache/sqlite"] = 2.5,

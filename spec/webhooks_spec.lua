@@ -28,6 +28,10 @@ end
 describe("a webhook", function()
   it("is taken when it is signed as the standard has it", function()
     assert.is_true(chat.webhooks.verify(BODY, headers(), SECRET, { now = AT }))
+    assert.is_true(chat.webhooks.verify(BODY, headers(), SECRET, { now = AT + 0.5 }))
+    assert.equal("too_old", select(3, chat.webhooks.verify(BODY, headers(), SECRET, { now = AT + 1e4 + 0.5 })).code)
+    local signed = chat.webhooks.sign(BODY, SECRET, { now = AT + 0.5 })
+    assert.equal(("%d"):format(AT), signed["webhook-timestamp"])
     assert.same({ test = 2432232314 }, chat.webhooks.unwrap(BODY, headers(), SECRET, { now = AT }))
     -- names in any case, a list with one value, the secret without its prefix
     local given = headers { ["webhook-id"] = false }

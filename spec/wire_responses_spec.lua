@@ -346,6 +346,23 @@ describe("a session over the Responses API", function()
       assert.equal("resp_1", err.partial.id)
     end)
 
+    it("goes on with a key that is new, and asks for no second answer", function()
+      local asked = 0
+      local s = session({ params = { background = true }, retry = { max = 2 }, api_key = function()
+        asked = asked + 1
+        return asked < 3 and "old-key-1" or "new-key-1"
+      end }, broken(BEGUN .. delta("a", 1)), function(_, response)
+        response:json(401, { error = { message = "expired", code = "invalid_api_key" } })
+      end, function(_, response) response:raw(play.HEAD .. delta("b", 2) .. finished(3)):close() end)
+      local heard, stream = {}, s:stream "go"
+      for text in stream do heard[#heard + 1] = text end
+      assert.equal("ab", assert(stream:result()).text)
+      assert.equal("ab", table.concat(heard))
+      assert.equal(3, #server.requests)
+      assert.equal("GET", server.requests[3].method)
+      assert.equal("Bearer new-key-1", server.requests[3].headers.authorization)
+    end)
+
     it("does not go on with an answer that failed", function()
       local failed = numbered("failed", '"response":{"id":"resp_1","status":"failed","error":{"code":"server_error","message":"m"}}', 2)
       local s = session({ params = { background = true } }, function(_, response) response:raw(play.HEAD .. BEGUN .. delta("a", 1) .. failed):close() end)

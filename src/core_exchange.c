@@ -294,6 +294,12 @@ static int exchange_progress(lua_State *L) {
   return 4;
 }
 
+/* exchange:rekeyed() -> the endpoint has another key by now */
+static int exchange_rekeyed(lua_State *L) {
+  lua_pushboolean(L, oai_exchange_rekeyed(check(L)->x));
+  return 1;
+}
+
 static int exchange_close(lua_State *L) {
   oai_core_exchange *c = oai_box_take(L, 1, OAI_EXCHANGE);
   if (!c) return 0;
@@ -310,16 +316,25 @@ static int exchange_done_with(lua_State *L) {
   return oai_exchange_draining(check(L)->x) ? 0 : exchange_close(L);
 }
 
-static const luaL_Reg methods[] = {
-    {"next", exchange_next},           {"text", exchange_text},
-    {"chunks", exchange_chunks},       {"drain", exchange_drain},
-    {"ready", exchange_ready},         {"wait", exchange_wait},
-    {"done", exchange_done},           {"result", exchange_result},
-    {"cancel", exchange_cancel},       {"header", exchange_header},
-    {"headers", exchange_headers},     {"id", exchange_id},
-    {"relist", exchange_relist},       {"retry", exchange_retry},
-    {"progress", exchange_progress},   {"close", exchange_close},
-    {"done_with", exchange_done_with}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"next", exchange_next},
+                                   {"text", exchange_text},
+                                   {"chunks", exchange_chunks},
+                                   {"drain", exchange_drain},
+                                   {"ready", exchange_ready},
+                                   {"wait", exchange_wait},
+                                   {"done", exchange_done},
+                                   {"result", exchange_result},
+                                   {"cancel", exchange_cancel},
+                                   {"header", exchange_header},
+                                   {"headers", exchange_headers},
+                                   {"id", exchange_id},
+                                   {"relist", exchange_relist},
+                                   {"retry", exchange_retry},
+                                   {"progress", exchange_progress},
+                                   {"close", exchange_close},
+                                   {"done_with", exchange_done_with},
+                                   {"rekeyed", exchange_rekeyed},
+                                   {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

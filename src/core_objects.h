@@ -58,6 +58,7 @@ int oai_op_push(lua_State *L, const oai_exchange *x, const oai_op *op);
 void oai_failure_push(lua_State *L, const oai_exchange *x);
 /* The same of any failure; content: some had come before it. */
 void oai_failure_table(lua_State *L, const oai_failure *f, bool content);
+int oai_core_api_error(lua_State *L);
 
 /* Reads a table of options. Unknown names and wrong types raise with the
  * name; i is the table's absolute index. */

@@ -1,5 +1,6 @@
 /* core_reply: what an exchange assembled, as Lua tables: the reply and the
  * failure. Decides nothing. */
+#include "apierror.h"
 #include "core_json.h"
 #include "core_objects.h"
 
@@ -166,4 +167,20 @@ void oai_failure_table(lua_State *L, const oai_failure *f, bool content) {
 
 void oai_failure_push(lua_State *L, const oai_exchange *x) {
   oai_failure_table(L, oai_exchange_failure(x), oai_exchange_has_content(x));
+}
+
+/* api_error(status, body[, session]) -> failure, as exchange:result() gives
+ * one: what a body says went wrong; the session's key is masked */
+int oai_core_api_error(lua_State *L) {
+  oai_slice body, key = {"", 0};
+  oai_failure f;
+  int status = (int)luaL_checkinteger(L, 1);
+  body.p = luaL_checklstring(L, 2, &body.n);
+  if (!lua_isnoneornil(L, 3)) {
+    oai_core_session *s = oai_box_check(L, 3, OAI_SESSION);
+    key = (oai_slice){s->endpoint->key.p, s->endpoint->key.n};
+  }
+  oai_apierror_read(&f, status, body, key);
+  oai_failure_table(L, &f, false);
+  return 1;
 }

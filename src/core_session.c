@@ -386,7 +386,8 @@ static const luaL_Reg methods[] = {
     {"set_key", session_set_key}, {"has_key", session_has_key},
     {"close", session_close},     {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"new", core_new}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"new", core_new}, {"api_error", oai_core_api_error}, {NULL, NULL}};
 
 void oai_open_session(lua_State *L) {
   oai_class(L, OAI_SESSION, methods, session_close);

@@ -2,7 +2,6 @@
  * RFC 6455 for Lua. It knows no connection and answers nothing. */
 #include "core.h"
 
-#include "apierror.h"
 #include "conn.h"
 #include "core_objects.h"
 #include "platform.h"
@@ -139,34 +138,12 @@ static int core_websocket_authorize(lua_State *L) {
 
 #endif
 
-/* websocket_refusal(status, body[, session]) -> failure, as exchange:result()
- * gives one: what a server says in place of 101; the session's key is masked */
-static int core_websocket_refusal(lua_State *L) {
-  oai_slice body, key = {"", 0};
-  oai_failure f;
-  int status = (int)luaL_checkinteger(L, 1);
-  body.p = luaL_checklstring(L, 2, &body.n);
-  if (!lua_isnoneornil(L, 3)) {
-    oai_core_session *s = oai_box_check(L, 3, OAI_SESSION);
-    key = (oai_slice){s->endpoint->key.p, s->endpoint->key.n};
-  }
-  if (status >= 400) {
-    oai_apierror_read(&f, status, body, key);
-  } else {
-    oai_failure_set(&f, OAI_PROTOCOL, status >= 300 ? "redirect" : "handshake");
-    f.status = status;
-  }
-  oai_failure_table(L, &f, false);
-  return 1;
-}
-
 static const luaL_Reg methods[] = {
     {"read", websocket_read}, {"close", websocket_close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {
     {"websocket_reader", core_websocket_reader},
     {"websocket_frame", core_websocket_frame},
-    {"websocket_refusal", core_websocket_refusal},
 #ifndef _WIN32
     {"websocket_authorize", core_websocket_authorize},
 #endif

@@ -76,13 +76,13 @@ static bool next_event(oai_exchange *x, oai_sse_event *event) {
 /* What waits of a pulled body; what was handed out before is done with. */
 static bool give_body(oai_exchange *x, oai_sse_event *event) {
   if (!x->pull || x->status >= 300) return false;
-  if (x->given) x->body.n = 0;
-  x->given = x->body.n > 0;
+  oai_buf_consume(&x->body, x->given);
+  x->given = x->body.n;
   if (x->given && x->first_content_at < 0)
     x->first_content_at = oai_engine_now(x->engine);
   memset(event, 0, sizeof *event);
   event->data = (oai_slice){x->body.p, x->body.n};
-  return x->given;
+  return x->given > 0;
 }
 
 /* An event as such, not what was read from it. */
@@ -178,6 +178,7 @@ static void init(oai_exchange *x, const oai_request *r) {
   x->total_at = r->deadline < 0 ? -1 : x->start + r->deadline;
   x->headers_at = x->first_content_at = x->finished_at = x->ended_at =
       x->connected_at = -1;
+  oai_buf_init(&x->key, 64 * 1024);
   oai_buf_init(&x->head, limits->header_bytes);
   /* a pulled one is bounded by the pause */
   oai_buf_init(&x->body, r->pull ? SIZE_MAX / 4 : limits->response_bytes);
@@ -223,6 +224,7 @@ void oai_exchange_cancel(oai_exchange *x) {
   oai_exchange_close_socket(x);
   oai_sse_free(&x->sse);
   oai_buf_free(&x->body);
+  x->given = 0;
 }
 
 void oai_exchange_free(oai_exchange *x) {
@@ -236,6 +238,7 @@ void oai_exchange_free(oai_exchange *x) {
   free(x->parts);
   free(x->joined);
   free(x->failure);
+  oai_buf_wipe(&x->key);
   oai_buf_free(&x->head);
   oai_buf_free(&x->body);
   oai_sse_free(&x->sse);
@@ -318,10 +321,19 @@ oai_slice oai_exchange_header(const oai_exchange *x, const char *name) {
   return found;
 }
 
+oai_slice oai_exchange_key(const oai_exchange *x) {
+  const oai_buf *key = x->key.n ? &x->key : &x->endpoint->key;
+  return (oai_slice){key->p, key->n};
+}
+
+bool oai_exchange_rekeyed(const oai_exchange *x) {
+  return x->key_version != x->endpoint->key_version;
+}
+
 bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes) {
-  const oai_buf *key = &x->endpoint->key;
-  for (size_t i = 0; key->n && i + key->n <= bytes.n; i++)
-    if (memcmp(bytes.p + i, key->p, key->n) == 0) return true;
+  oai_slice key = oai_exchange_key(x);
+  for (size_t i = 0; key.n && i + key.n <= bytes.n; i++)
+    if (memcmp(bytes.p + i, key.p, key.n) == 0) return true;
   return false;
 }
 

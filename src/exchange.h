@@ -87,6 +87,8 @@ bool oai_exchange_next_header(const oai_exchange *x, size_t *at,
                               oai_slice *name, oai_slice *value);
 /* The server repeats our key in these bytes. */
 bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes);
+/* The endpoint has another key by now than this was sent with. */
+bool oai_exchange_rekeyed(const oai_exchange *x);
 oai_progress oai_exchange_progress(const oai_exchange *x);
 oai_timing oai_exchange_timing(const oai_exchange *x);
 

@@ -37,7 +37,7 @@ static bool was_dead(const oai_exchange *x) {
 }
 
 static void forget_answer(oai_exchange *x) {
-  x->part = x->offset = 0;
+  x->part = x->offset = x->given = 0;
   x->head.n = x->body.n = 0;
   x->received = x->header_bytes = x->header_lines = 0;
   x->status = 0;

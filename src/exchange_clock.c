@@ -35,7 +35,9 @@ static due deadline(oai_exchange *x) {
     return d;
   }
   if (x->finished_at >= 0) {
-    double quiet = t->content_idle < QUIET ? t->content_idle : QUIET;
+    /* on the json wire an event that says so may not be the last one */
+    bool sure = x->wire->answer != OAI_ANSWER_JSON;
+    double quiet = sure && QUIET < t->content_idle ? QUIET : t->content_idle;
     /* silence: any byte starts it over, but not for longer than content_idle */
     double silent = fmax(x->finished_at, x->byte_at) + quiet;
     double last = fmax(x->finished_at, x->content_at) + t->content_idle;

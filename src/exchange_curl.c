@@ -174,7 +174,7 @@ bool oai_exchange_connected(oai_exchange *x) {
 void oai_exchange_transport_failure(oai_exchange *x, oai_failure *f) {
   long proxy = 0;
   oai_slice said = {x->errors, strlen(x->errors)};
-  oai_slice key = {x->endpoint->key.p, x->endpoint->key.n};
+  oai_slice key = oai_exchange_key(x);
   curl_easy_getinfo(x->transfer.easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
   if (x->form && oai_form_changed(x->form)) {
     static const char why[] = "a file changed, or could not be read, while it "

@@ -33,6 +33,7 @@ struct oai_exchange {
 
   /* the request */
   unsigned key_version; /* whose key is in the headers */
+  oai_buf key;          /* a copy, where the endpoint's may change meanwhile */
   char *url;
   struct curl_slist *headers;
   oai_slice *parts;
@@ -50,7 +51,7 @@ struct oai_exchange {
   oai_body_mode mode;
   oai_sse sse;
   oai_buf body; /* a whole body, or the start of a stream before any event */
-  bool given;   /* of a pulled body: what is in `body` was handed out */
+  size_t given; /* of a pulled body: the first bytes of it, handed out */
   bool transfer_over;
   unsigned fed_step; /* in which the events that wait came */
   bool behind;       /* some of them waited through a step */
@@ -70,6 +71,9 @@ struct oai_exchange {
   double connected_at; /* < 0 until known */
   double grace;        /* time in which nobody stepped */
 };
+
+/* The key that was sent: what must be in no text. */
+oai_slice oai_exchange_key(const oai_exchange *x);
 
 /* exchange_setup.c: makes the easy handle ready; false: no memory. */
 bool oai_exchange_setup(oai_exchange *x, oai_request *request);

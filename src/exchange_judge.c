@@ -83,7 +83,7 @@ void oai_exchange_succeed(oai_exchange *x) {
 /* ---- judging an answer that is over ------------------------------------- */
 
 static oai_slice key_of(const oai_exchange *x) {
-  return (oai_slice){x->endpoint->key.p, x->endpoint->key.n};
+  return oai_exchange_key(x);
 }
 
 static oai_slice body_of(const oai_exchange *x) {

@@ -256,10 +256,13 @@ static bool set_own(oai_exchange *x, CURL *h) {
 bool oai_exchange_setup(oai_exchange *x, oai_request *r) {
   const char *method = r->method ? r->method : "POST";
   x->headers = r->headers;
+  const oai_buf *key = &x->endpoint->key;
   x->key_version = x->endpoint->key_version;
   x->form = r->form;
   r->headers = NULL;
   r->form = NULL;
+  if (x->key_version && oai_buf_append(&x->key, key->p, key->n) != OAI_BUF_OK)
+    return false;
   if (!join_parts(x, r)) return false;
   x->bodyless = x->body_size == 0 && !x->form &&
                 (strcmp(method, "GET") == 0 || strcmp(method, "DELETE") == 0);

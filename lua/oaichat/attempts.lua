@@ -40,6 +40,9 @@ local function exchange_of(call)
     local ok, text, err = keys.ready(call.session)
     if not ok then return nil, text, err end
     if call.canceled then return errors.fail { kind = "canceled", code = "canceled" } end
+    if options.stop_at and core.now() >= options.stop_at then
+      return errors.fail { kind = "timeout", code = "timeout", phase = "total", message = "the key came too late" }
+    end
   end
   if options.account then
     local ticket, text, err = options.account:enter(call)
@@ -84,7 +87,11 @@ local function tell_start(call)
   local feeds = call.ticket and call.ticket.feed ~= nil
   local told = call.hooks ~= nil or call.log ~= nil
   -- who must see each piece stands in the way of the fast one
-  if feeds or told then call.text, call.poll, call.drain = source.text, Call.seen_poll, source.drain end
+  if feeds or told then
+    call.text, call.poll = source.text, Call.seen_poll
+    -- what has a receiver is drained into it
+    if not (call.options.sink or call.options.progress) then call.drain = source.drain end
+  end
   call.untold, call.fed = told, feeds
   if told then notify(call, "attempt", { number = call.made + 1, model = call.model, origin = call.origin }) end
 end
@@ -214,6 +221,8 @@ end
 -- makes the count of attempts start over.
 local function note_rest(call, raw, failure)
   local rest = call.options.resume and broke(failure) and call.options.resume(raw)
+  -- what was begun is never asked anew: a 401 or 409 to the GET says nothing of the answer
+  if not rest and (failure.status or 0) >= 300 then rest = call.rest end
   if rest and rest ~= call.rest then call.fresh = call.made - 1 end
   call.rest = rest or nil
 end
@@ -278,7 +287,8 @@ function Call:again()
   if not pause then return nil end
   if self.rotating then
     self.rotating = nil
-    if not keys.rotate(self.session) or self.canceled then return nil end
+    -- another call may have changed it meanwhile
+    if not self.exchange:rekeyed() and not keys.rotate(self.session) or self.canceled then return nil end
     self.fresh = self.made
   end
   self.attempts[#self.attempts].waited = pause

@@ -2,6 +2,7 @@
 --- client.models:list(), client.files:create { … }, client:request("GET", "/models").
 --- Each call blocks or yields as session:send does, with the same attempts, limits, errors.
 
+local answers = require "oaichat.client.answer"
 local attempts = require "oaichat.attempts"
 local core = require "oaichat.core"
 local endpoints = require "oaichat.client.endpoints"
@@ -17,6 +18,7 @@ local scheduler = require "oaichat.loop.scheduler"
 local settings = require "oaichat.settings"
 local transfers = require "oaichat.transfer"
 local wait = require "oaichat.wait"
+local wires = require "oaichat.wires"
 
 local M = {}
 
@@ -46,31 +48,6 @@ local Client = {}
 
 -- ---- one request -----------------------------------------------------------------
 
--- What an answer becomes.
-local READ = {}
-
-function READ.json(raw)
-  if not raw.body or raw.body == "" then return json.object {} end
-  return (json.decode(raw.body))
-end
-
-function READ.text(raw, call)
-  local type = call.exchange:header "content-type" or ""
-  if type:find("json", 1, true) then
-    local value = json.decode(raw.body)
-    if value ~= nil then return value end
-  end
-  return raw.body
-end
-
-function READ.bytes(raw) return raw.body or "" end
-
-function READ.file(_, call)
-  return { bytes = call.delivered or 0, type = call.exchange:header "content-type" }
-end
-
-function READ.events(_, _, facts) return facts end
-
 -- The session of the core for a kind of answer; the key stays in it.
 local function core_of(client, kind)
   local wire = (kind == "json" or kind == "events") and "json" or "raw"
@@ -79,6 +56,7 @@ local function core_of(client, kind)
   local own = { wire = wire, path = "", key_of = client._cores.json }
   for name, value in pairs(client._core_options) do own[name] = value end
   if own.api_key == nil and not client._cores.json then own.key_of = nil end
+  own.key_later = keys.sources[client._cores.json or false] and true -- it may not have been asked for yet
   local made, why = keys.open(own)
   if made then
     client._cores[wire] = made
@@ -97,7 +75,10 @@ local function call_of(client, ask, opts, sink)
     form = ask.form, sink = sink, progress = opts.progress, timeouts = opts.timeouts, headers = opts.headers,
     stop_at = deadline and core.now() + deadline, retries = (opts.retry or own.retry or NONE).max or M.RETRIES,
     idempotency = opts.idempotency or own.idempotency, log = own.log, hooks = own.hooks,
-    read = function(raw, _, facts) return { READ[kind](raw, call, facts), facts } end,
+    read = function(raw, _, facts)
+      local value, wrong = answers[kind](raw, call)
+      return { value, facts, wrong }
+    end,
   })
   return call
 end
@@ -109,12 +90,20 @@ end
 
 -- Reads a call to its end; whatever is raised on the way closes it first.
 local function complete(call, sink)
-  local ok, why, err = call:begin()
+  local begun, ok, why, err = wait.pcall(call.begin, call)
+  if not begun then
+    if sink and sink.drop then sink:drop() end
+    error(ok, 0)
+  end
   if ok then
     local fine, raised = wait.pcall(drive, call)
     local answer
     if not fine then call:cancel() end
     answer, why, err = call:result()
+    if answer and answer[1] == nil then
+      answer, why, err = errors.fail(answer[3]
+        or { kind = "protocol", code = "bad_response", message = "the server's answer cannot be decoded" })
+    end
     if answer and fine and sink and sink.finish then
       ok, why, err = sink:finish()
       if ok then return answer[1], answer[2] end
@@ -179,8 +168,9 @@ end
 --- @param ids string[]
 --- @param params table
 --- @param opts table
+--- @param way table|nil how far a list has been gone through: see pages
 --- @return any value, any facts request_id, attempts, ratelimit; or nil, message, err
-function Client:_call(endpoint, ids, params, opts)
+function Client:_call(endpoint, ids, params, opts, way)
   local ok, why, err = requests.check(endpoint, params)
   if not ok then return nil, why, err end
   local path
@@ -193,8 +183,15 @@ function Client:_call(endpoint, ids, params, opts)
   if not ok then return nil, why, err end
   local value, facts
   value, facts, err = self:_send(ask, opts)
+  if value ~= nil and not ask.stream and endpoint.result == "json" and type(value) ~= "table" then
+    return errors.fail {
+      kind = "protocol", code = "bad_response",
+      message = ("%s:%s: the server's answer is no JSON object"):format(endpoint.group, endpoint.name),
+    }
+  end
   if value == nil or ask.stream or not endpoint.page then return value, facts, err end
-  return pages.new(value, params, function(more) return self:_call(endpoint, ids, more, opts) end), facts
+  local function ask_more(more, on) return self:_call(endpoint, ids, more, opts, on) end
+  return pages.new(value, params, ask_more, way), facts
 end
 
 local function arguments(where, ids, params, opts)
@@ -273,6 +270,15 @@ end
 
 -- A path below the base URL; an absolute URL only where it names just that.
 local function own_path(client, path)
+  -- whoever reads it takes dots away, and what is before them (RFC 3986, 5.2.4)
+  for segment in path:match("^[^?#]*"):gmatch "[^/]+" do
+    segment = segment:gsub("%%2[eE]", ".")
+    if segment == "." or segment == ".." then
+      return errors.fail {
+        kind = "config", code = "parameter", message = "the path has a segment of dots: it would leave base_url",
+      }
+    end
+  end
   if not path:find "^%a[%w+.-]*:" and path:sub(1, 2) ~= "//" then
     return path:sub(1, 1) == "/" and path or "/" .. path
   end
@@ -296,7 +302,10 @@ function Client:request(method, path, opts)
   if type(method) ~= "string" or type(path) ~= "string" then
     errors.misuse "request: method and path: strings expected"
   end
-  if opts.result and not READ[opts.result] then errors.misuse 'request: result is "json", "text" or "bytes"' end
+  local result = opts.result or "json"
+  if result ~= "json" and result ~= "text" and result ~= "bytes" then
+    errors.misuse 'request: result is "json", "text" or "bytes"'
+  end
   local own, why, err = own_path(self, path)
   if not own then return nil, why, err end
   local body, query = opts.body or ""
@@ -309,7 +318,7 @@ function Client:request(method, path, opts)
   end
   return self:_send({
     method = method, path = own .. query, parts = { body }, form = opts.form, stream = opts.stream,
-    result = opts.result or "json",
+    result = result,
   }, opts)
 end
 
@@ -341,6 +350,7 @@ function M.new(opts)
   options.check(opts, KNOWN)
   local preset
   opts, preset = providers.apply(opts)
+  local wire = opts.api and wires.of(opts.api) or NONE
   local bad_key = keys.wrong(opts.api_key)
   if bad_key then errors.misuse(bad_key) end
   local wrong = options.bad_number(opts.timeouts, "timeouts.", true) or options.bad_number(opts.limits, "limits.", true)
@@ -349,6 +359,8 @@ function M.new(opts)
   local engine = opts.engine or scheduler.default()
   local for_core = { engine = engine.core }
   for _, name in ipairs(settings.CORE) do for_core[name] = opts[name] end
+  for_core.headers = settings.headers(opts.headers, wire.headers)
+  for_core.key_header = opts.key_header or wire.key_header
   for_core.base_url = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
   providers.key(for_core, preset)
   local client = setmetatable({

@@ -65,6 +65,7 @@ local function ask(endpoint, source)
   local ok, key, why
   if type(source.spec) == "function" then
     ok, key, why = wait.pcall(source.spec)
+    if not ok and errors.is(key) and key.kind == "canceled" then return errors.fail(key) end
     if not ok then return refuse("api_key: its function raised: " .. errors.text(key)) end
     if type(key) ~= "string" or key == "" then
       return refuse("api_key: its function gave no string" .. (why ~= nil and ": " .. errors.text(why) or ""))

@@ -14,6 +14,11 @@ M.INTERVAL = 0.1
 local function ask(call, what, fn, ...)
   local ok, value, why = wait.pcall(fn, ...)
   if ok and value ~= false and not (value == nil and why ~= nil) then return true end
+  if not ok and errors.is(value) and value.kind == "canceled" then -- its task was
+    call.refused = value
+    call.exchange:cancel()
+    return false
+  end
   local text = what .. (ok and " failed: " or " raised: ") .. errors.text(ok and why or value)
   call.refused = errors.new { kind = "canceled", code = "callback", message = text }
   call.refused.safe_message = what .. (ok and " failed" or " raised an error")
@@ -127,6 +132,9 @@ end
 function M.receiver(to)
   if type(to) == "function" then
     return { write = function(_, bytes) return to(bytes) end }
+  end
+  if to:find("\0", 1, true) then
+    return errors.fail { kind = "storage", code = "io", message = "a path has a NUL byte" }
   end
   local part = beside(to)
   local handle, why = io.open(part, "wb")

@@ -50,6 +50,7 @@ local function header(headers, wanted)
 end
 
 local function check_time(text, tolerance, now)
+  now = math.floor(now)
   local at = text:find "^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?%d?$" and tonumber(text)
   if not at then return refuse("bad_timestamp", "webhook-timestamp is no time") end
   if now - at > tolerance then return refuse("too_old", ("it is %d s old"):format(now - at)) end
@@ -123,7 +124,7 @@ function M.sign(body, secret, opts)
   opts = opts or {}
   local key, why, err = key_of(secret)
   if not key then return nil, why, err end
-  local id, at = opts.id or "wh_" .. core.random(12), ("%d"):format(opts.now or os.time())
+  local id, at = opts.id or "wh_" .. core.random(12), ("%d"):format(math.floor(opts.now or os.time()))
   local sum = core.hmac_sha256(key, id .. "." .. at .. "." .. body)
   return { ["webhook-id"] = id, ["webhook-timestamp"] = at, ["webhook-signature"] = "v1," .. core.base64(sum) }
 end

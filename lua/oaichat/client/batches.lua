@@ -7,6 +7,7 @@ local errors = require "oaichat.errors"
 local json = require "oaichat.json"
 local options = require "oaichat.options"
 local tables = require "oaichat.tables"
+local wait = require "oaichat.wait"
 
 local M = {}
 
@@ -110,18 +111,20 @@ function M.wait(client, _, id, opts)
   local stop_at = opts.deadline and core.now() + opts.deadline
   local pause = opts.poll or M.POLL_FIRST
   while true do
+    if stop_at then each.deadline = math.max(stop_at - core.now(), 0.001) end
     local batch, why, err = client:_call(endpoints.groups.batches.retrieve, { id }, {}, each)
     if not batch then return nil, why, err end
     if opts.progress then opts.progress(batch) end
     if OVER[batch.status] then return batch end
-    if stop_at and core.now() + pause > stop_at then
+    local left = stop_at and stop_at - core.now()
+    if left and left <= 0 then
       err = errors.new { kind = "timeout", code = "timeout", phase = "total",
         message = ("batch %s is %s after the deadline"):format(id, tostring(batch.status)) }
       err.batch = batch
       return nil, err.message, err
     end
     local ok
-    ok, why, err = sleep(client, pause)
+    ok, why, err = sleep(client, left and math.min(pause, left) or pause)
     if not ok then return nil, why, err end
     pause = math.min(pause * 1.5, M.POLL_LAST)
   end
@@ -131,35 +134,50 @@ end
 
 -- Calls fn with each line as it comes.
 local function each_line(fn)
-  local rest = ""
+  local pieces = {}
   return function(bytes)
-    local text, at = rest .. bytes, 1
+    local at = 1
     while true do
-      local stop = text:find("\n", at, true)
+      local stop = bytes:find("\n", at, true)
       if not stop then break end
-      fn(text:sub(at, stop - 1))
-      at = stop + 1
+      pieces[#pieces + 1] = bytes:sub(at, stop - 1)
+      local line = table.concat(pieces)
+      pieces, at = {}, stop + 1
+      fn(line)
     end
-    rest = text:sub(at)
+    pieces[#pieces + 1] = at <= #bytes and bytes:sub(at) or nil
   end, function()
-    if rest ~= "" then fn(rest) end
+    if pieces[1] then fn(table.concat(pieces)) end
   end
 end
 
-local function read_file(client, id, take, opts)
+local function read_file(client, id, seen, take, opts)
   if type(id) ~= "string" then return true end
   local broken
   local write, finish = each_line(function(line)
     if line:find "^%s*$" or broken then return end
     local value = json.decode(line)
-    if type(value) ~= "table" or type(value.custom_id) ~= "string" then broken = true else take(value) end
+    local of = type(value) == "table" and value.custom_id
+    if type(of) ~= "string" then
+      broken = "a line is no result"
+    elseif seen[of] then
+      broken = "an id comes twice"
+    else
+      seen[of] = true
+      take(value)
+    end
   end)
   local ok, why, err = client:_call(endpoints.groups.files.content, { id }, {}, tables.merged(opts, { to = write }))
   if not ok then return nil, why, err end
-  finish()
+  local fine, raised = wait.pcall(finish)
+  if not fine then
+    err = errors.new { kind = "canceled", code = "callback", message = "the receiver raised: " .. errors.text(raised) }
+    err.safe_message = "the receiver raised an error"
+    return nil, err.message, err
+  end
   if broken then
     return errors.fail {
-      kind = "protocol", code = "bad_response", message = ("file %s: a line is no result"):format(id),
+      kind = "protocol", code = "bad_response", message = ("file %s: %s"):format(id, broken),
     }
   end
   return true
@@ -174,27 +192,36 @@ end
 function M.results(client, _, batch, opts)
   misuse_unless(type(batch) == "table" and batch.id, "results: a batch expected")
   opts = tables.merged(opts)
-  local each, list, by_id = opts.each, {}, {}
+  local each, list, by_id, seen = opts.each, {}, {}, {}
   opts.each = nil
   local function take(value)
     local response = type(value.response) == "table" and value.response or NONE
-    local result = { custom_id = value.custom_id, status = response.status_code, request_id = response.request_id }
-    local failed = value.error ~= nil and value.error ~= json.null or (response.status_code or 200) >= 400
+    local status = type(response.status_code) == "number" and response.status_code or nil
+    local result = { custom_id = value.custom_id, status = status, request_id = response.request_id }
+    local failed = value.error ~= nil and value.error ~= json.null or not status or status >= 400
+      or response.body == nil
     if failed then
       local body = type(response.body) == "table" and response.body.error
-      result.error = value.error ~= json.null and value.error or body or response.body
+      local told = value.error ~= json.null and value.error or body or response.body
+      if told == nil or told == json.null then
+        told = { code = "no_result", message = "the line has neither an answer nor an error" }
+      end
+      result.error = told
     else
       result.body = response.body
     end
-    if each then return each(result) end
+    if each then
+      each(result)
+      return
+    end
     list[#list + 1] = result
     by_id[result.custom_id] = result
   end
   for _, id in ipairs { batch.output_file_id or false, batch.error_file_id or false } do
-    local ok, why, err = read_file(client, id, take, opts)
+    local ok, why, err = read_file(client, id, seen, take, opts)
     if not ok then return nil, why, err end
   end
-  if not batch.custom_ids then return list end
+  if each or not batch.custom_ids then return list end
   local out = {}
   for i, id in ipairs(batch.custom_ids) do
     out[i] = by_id[id] or { custom_id = id, error = { code = "no_result", message = "the batch has no result for it" } }

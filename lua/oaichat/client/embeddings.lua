@@ -46,18 +46,22 @@ local function broken(text)
 end
 
 -- An answer's vectors by their place in the request.
-local function vectors_of(answer, count)
+local function vectors_of(answer, count, as_text)
   local data, out = answer.data, {}
   if type(data) ~= "table" then return broken "the answer has no data" end
   for _, item in ipairs(data) do
     local index = type(item) == "table" and item.index
-    if type(index) ~= "number" or index < 0 or index >= count or out[index + 1] then
+    if type(index) ~= "number" or index % 1 ~= 0 or index < 0 or index >= count or out[index + 1] then
       return broken "an index is wrong or comes twice"
     end
     local vector = item.embedding
-    if type(vector) == "string" then vector = core.floats(vector) end
-    if type(vector) ~= "table" then return broken "an embedding is no list of numbers" end
-    item.embedding, out[index + 1] = json.array(vector), item
+    if type(vector) == "string" and not as_text then vector = core.floats(vector) end
+    if type(vector) == "table" and type(vector[1]) == "number" then
+      item.embedding = json.array(vector)
+    elseif not (as_text and type(vector) == "string" and vector ~= "") then
+      return broken "an embedding is no list of numbers"
+    end
+    out[index + 1] = item
   end
   if #out ~= count then return broken(("%d of %d inputs have no embedding"):format(count - #out, count)) end
   return out
@@ -70,10 +74,10 @@ local function ask(client, endpoint, params, opts)
   end
   local answer, facts, err = client:_call(endpoint, {}, own, opts)
   if not answer then return nil, facts, err end
-  if params.encoding_format == "base64" then return answer, facts end
-  local vectors
-  vectors, facts, err = vectors_of(answer, is_many(params.input) and #params.input or 1)
-  if not vectors then return nil, facts, err end
+  local vectors, why
+  local count = is_many(params.input) and #params.input or 1
+  vectors, why, err = vectors_of(answer, count, params.encoding_format == "base64")
+  if not vectors then return nil, why, err end
   answer.data = json.array(vectors)
   return answer, facts
 end
@@ -145,6 +149,9 @@ function M.create(client, endpoint, params, opts)
   if type(params) ~= "table" then errors.misuse "embeddings:create: parameters: table expected" end
   opts = tables.merged(opts)
   local parallel = opts.parallel or M.PARALLEL
+  if type(parallel) ~= "number" or parallel ~= parallel or parallel < 1 then
+    errors.misuse "embeddings:create: parallel: 1 or more expected"
+  end
   opts.parallel = nil
   local inputs = params.input
   if not is_many(inputs) or #inputs == 0 then return ask(client, endpoint, params, opts) end

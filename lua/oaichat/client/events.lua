@@ -21,6 +21,7 @@ local function finish(events)
   events._call = nil
   local answer, _, err = call:result()
   events.facts, events._err = answer and answer[2], err
+  events._whole = answer and answer[1]
 end
 
 local function pull(events)
@@ -42,8 +43,11 @@ end
 --- @return string|nil message
 --- @return oaichat.Error|nil err
 function Events:next()
+  if self._reading then errors.misuse "these events are being read elsewhere" end
   if self._call then
+    self._reading = true
     local ok, event = wait.pcall(pull, self)
+    self._reading = nil
     if not ok then
       self:cancel()
       error(event, 0)
@@ -51,6 +55,9 @@ function Events:next()
     if event ~= nil then return event end
     finish(self)
   end
+  local whole = self._whole
+  self._whole = nil
+  if whole ~= nil then return whole end
   if self._err then return errors.fail(self._err) end
   return nil
 end
@@ -67,7 +74,7 @@ end
 function Events:cancel()
   if not self._call then return end
   self._call:cancel()
-  finish(self)
+  if not self._reading then finish(self) end -- else by its reader, whom this wakes
 end
 
 Events.__close = Events.cancel

@@ -17,16 +17,24 @@ local asking = setmetatable({}, { __mode = "k" })
 --- @field data table[]
 local Page = {}
 
--- Where the next page begins; nil: this is the last one. A server that says "more" and
--- names nothing would be asked for the same page for ever.
+-- Where the next page begins; nil: this is the last one, also where a server says "more"
+-- and names nothing.
 local function cursor(page)
-  local data, own = page.data, asking[page]
+  local data = page.data
   if page.has_more ~= true or type(data) ~= "table" or #data == 0 then return nil end
   if type(page.next_page) == "string" then return "page", page.next_page end
   local last = data[#data]
   local after = type(page.last_id) == "string" and page.last_id or type(last) == "table" and last.id
-  if type(after) ~= "string" or after == own.params.after then return nil end
+  if type(after) ~= "string" then return nil end
   return "after", after
+end
+
+-- Brent's cycle detection, for servers whose pages go round: `mark` is a page's beginning,
+-- taken anew after 1, 2, 4, … pages. nil: the mark has come again.
+local function further(way, after)
+  if after == way.mark then return nil end
+  if way.left == 0 then return { mark = after, left = way.span * 2, span = way.span * 2 } end
+  return { mark = way.mark, left = way.left - 1, span = way.span }
 end
 
 --- The next page. Waits.
@@ -37,7 +45,13 @@ function Page:next()
   local name, after = cursor(self)
   if not name then return nil end
   local own = asking[self]
-  return own.ask(tables.merged(own.params, { [name] = after }))
+  local way = further(own.way, after)
+  if not way then
+    return errors.fail {
+      kind = "protocol", code = "bad_response", message = "the server gives the same pages again and again",
+    }
+  end
+  return own.ask(tables.merged(own.params, { [name] = after }), way)
 end
 
 --- Iterates over the items of this page and of those behind it: `for item in page:items()`.
@@ -65,11 +79,14 @@ local PAGE = {
 
 --- @param value table what the server gave
 --- @param params table what was asked
---- @param ask fun(params: table): table|nil, string|nil, table|nil
+--- @param ask fun(params: table, way: table): table|nil, string|nil, table|nil
+--- @param way table|nil of the page before it
 --- @return oaichat.Page
-function M.new(value, params, ask)
+function M.new(value, params, ask, way)
   if type(value) ~= "table" then return value end
-  asking[value] = { params = params, ask = ask }
+  asking[value] = {
+    params = params, ask = ask, way = way or { mark = params and (params.after or params.page), left = 0, span = 1 },
+  }
   return setmetatable(value, PAGE)
 end
 

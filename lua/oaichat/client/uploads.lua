@@ -1,6 +1,7 @@
 --- client/uploads: a file of any size through the Uploads API: parts of 64 MB, read from
 -- disk while they are sent (API reference, uploads).
 
+local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local endpoints = require "oaichat.client.endpoints"
 local json = require "oaichat.json"
@@ -16,13 +17,11 @@ local KNOWN = { path = "string", purpose = "string", mime_type = "string", filen
   expires_after = "table" }
 
 local function size_of(path)
-  local handle, why = io.open(path, "rb")
-  if not handle then return nil, why end
-  local size
-  size, why = handle:seek "end"
-  handle:close()
-  if not size or size == 0 then return nil, ("%s: %s"):format(path, why or "the file is empty") end
-  return size
+  local facts, why = core.file.stat(path)
+  if not facts then return nil, ("%s: %s"):format(path, why) end
+  if facts.kind ~= "file" then return nil, path .. ": it is no regular file" end
+  if facts.size == 0 then return nil, path .. ": the file is empty" end
+  return facts.size
 end
 
 -- Tells of the whole what a part tells of itself.
@@ -38,6 +37,10 @@ local function progress_of(opts, done, total)
   })
 end
 
+local function broken(text)
+  return errors.fail { kind = "protocol", code = "bad_response", message = "uploads: " .. text }
+end
+
 local function send_parts(client, upload, spec, size, opts)
   local endpoint, ids = endpoints.groups["uploads.parts"].create, json.array {}
   local part = math.floor(spec.part or M.PART)
@@ -47,6 +50,7 @@ local function send_parts(client, upload, spec, size, opts)
     local answer, why, err = client:_call(endpoint, { upload.id },
       { data = { path = spec.path, offset = offset, size = own } }, progress_of(opts, offset, size))
     if not answer then return nil, why, err end
+    if type(answer.id) ~= "string" then return broken "a part's answer has no id" end
     ids[#ids + 1] = answer.id
     offset = offset + own
   end
@@ -66,6 +70,9 @@ function M.file(client, _, spec, opts)
   for _, name in ipairs { "path", "purpose", "mime_type" } do
     if not spec[name] then errors.misuse("uploads:file: " .. name .. " is missing") end
   end
+  if spec.part and not (spec.part >= 1 and spec.part < math.huge) then
+    errors.misuse "uploads:file: part: bytes expected"
+  end
   local size, wrong = size_of(spec.path)
   if not size then return errors.fail { kind = "storage", code = "io", message = wrong } end
   opts = opts or {}
@@ -76,10 +83,14 @@ function M.file(client, _, spec, opts)
     mime_type = spec.mime_type, expires_after = spec.expires_after,
   }, quiet)
   if not upload then return nil, why, err end
+  if type(upload.id) ~= "string" then return broken "the answer has no id" end
   local ids
   ids, why, err = send_parts(client, upload, spec, size, opts)
   if not ids then
-    if err.kind ~= "canceled" then client:_call(endpoints.groups.uploads.cancel, { upload.id }, {}, quiet) end
+    -- a task that was canceled can ask nothing any more
+    if err.kind ~= "canceled" or err.code == "callback" then
+      client:_call(endpoints.groups.uploads.cancel, { upload.id }, {}, quiet)
+    end
     return nil, why, err
   end
   return client:_call(endpoints.groups.uploads.complete, { upload.id }, { part_ids = ids }, quiet)

@@ -27,6 +27,13 @@ function core.engine(fresh) end
 ---@return table|nil err kind "config"
 function core.new(options) end
 
+--- What a body says went wrong.
+---@param status integer
+---@param body string
+---@param session oaichat.core.Session|nil whose key is masked
+---@return oaichat.core.Failure
+function core.api_error(status, body, session) end
+
 --- A parser of text/event-stream (WHATWG HTML 9.2.6).
 ---@param options? { max_event_bytes?: integer } 16e6 by default
 ---@return oaichat.core.Sse
@@ -260,6 +267,10 @@ function Exchange:result() end
 function Exchange:id() end
 --- Who pulled leaves the rest for a later engine:pop().
 function Exchange:relist() end
+
+---The endpoint has another key by now than this was sent with.
+---@return boolean
+function Exchange:rekeyed() end
 --- Ends it; the socket is closed at once.
 function Exchange:cancel() end
 ---@param name string

@@ -32,13 +32,6 @@ function core.websocket_frame(opcode, bytes) end
 ---@return boolean|nil sent, string|nil message, table|nil err
 function core.websocket_authorize(conn, session) end
 
---- What a server says in place of 101.
----@param status integer
----@param body string
----@param session oaichat.core.Session|nil whose key is masked
----@return oaichat.core.Failure
-function core.websocket_refusal(status, body, session) end
-
 --- SHA-1 (FIPS 180-4), for the handshake.
 ---@param bytes string
 ---@return string 20 bytes

@@ -132,7 +132,13 @@ end
 -- A status that is not 101, with what its body says of it.
 local function refusal(self)
   local body = table.concat(self.body):sub(1, BODY_BYTES)
-  local err = errors.new(core.websocket_refusal(self.status, body, self.session))
+  local fields
+  if self.status >= 400 then
+    fields = core.api_error(self.status, body, self.session)
+  else
+    fields = { kind = "protocol", code = self.status >= 300 and "redirect" or "handshake", status = self.status }
+  end
+  local err = errors.new(fields)
   err.request_id = self.fields["x-request-id"]
   return err
 end

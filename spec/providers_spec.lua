@@ -136,7 +136,10 @@ describe("a provider", function()
     assert.equal("/openai/v1/chat/completions", server.requests[2].target)
     assert.equal("Bearer token", server.requests[2].headers.authorization)
     assert.equal("https://res.openai.azure.com:443", assert(chat.new { provider = "azure", azure = { resource = "res" }, model = "m", api_key = "k" })._origin)
-    for _, bad in ipairs { {}, { azure = { resource = "a/b" } }, { azure = { resource = "r", deployment = "a/b", api_version = "1" } }, { azure = { resource = "r", api_version = "1?x" }, model = "m" } } do
+    s = assert(chat.new { provider = "azure", base_url = base .. "/openai/", model = "my-gpt", api_key = "k" })
+    assert(s:send "x")
+    assert.equal("/openai/v1/chat/completions", server.requests[#server.requests].path)
+    for _, bad in ipairs { {}, { base_url = base .. "?a=1", model = "m" }, { azure = { resource = "a/b" } }, { azure = { resource = "r", deployment = "a/b", api_version = "1" } }, { azure = { resource = "r", api_version = "1?x" }, model = "m" } } do
       bad.provider, bad.api_key = "azure", "k"
       assert.is_false(pcall(chat.new, bad))
     end

@@ -55,6 +55,8 @@ local function azure_url(given)
   if not base and not azure.resource then misuse_azure "a resource (or base_url) is missing" end
   if azure.resource and not azure.resource:find "^[%w-]+$" then misuse_azure "resource: the name of one expected" end
   base = (base or ("https://%s.openai.azure.com"):format(azure.resource)):gsub("/+$", "")
+  if base:find "[?#]" then misuse_azure "base_url: no query expected; the version is api_version" end
+  base = base:gsub("/openai$", "")
   if not azure.api_version then
     return base:find("/openai/", 1, true) and base or base .. "/openai/v1"
   end

@@ -3,47 +3,11 @@
 local core = require "oaichat.core"
 local chat = require "oaichat"
 local leaks = require "spec.support.leaks"
-local wait = require "oaichat.wait"
+local peer_of = require "spec.support.ws_peer"
 local websocket = require "oaichat.websocket"
 
-local GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-local listener, pump, sockets
-
--- plays(answer, heard): answer(key, head) gives what is said to the handshake;
--- heard(peer, bytes) gets what comes after it.
-local function play(answer, heard)
-  listener = assert(core.listen {})
-  local peers = {}
-  pump = function()
-    listener:step()
-    local peer = listener:accept()
-    if peer then peers[peer] = "" end
-    for one, head in pairs(peers) do
-      local bytes = one:read() or ""
-      if head == true then
-        if bytes ~= "" and heard then heard(one, bytes) end
-      else
-        head = head .. bytes
-        peers[one] = head
-        if head:find "\r\n\r\n" then
-          peers[one] = true
-          local said = answer(head:match "Sec%-WebSocket%-Key: (%S+)", head)
-          if said then one:write(said, 60) end
-        end
-      end
-    end
-    listener:step()
-  end
-  wait.watch(nil, pump)
-  return ("ws://127.0.0.1:%d/v1?a=b"):format(listener:port())
-end
-
-local function yes(key, more)
-  return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n"
-    .. "Sec-WebSocket-Accept: " .. core.base64(core.sha1(key .. GUID)) .. "\r\n" .. (more or "") .. "\r\n"
-end
-
-local function frame(opcode, data, more) return core.websocket_frame(opcode, data or "", more, true) end
+local play, yes, frame = peer_of.play, peer_of.yes, peer_of.frame
+local sockets
 
 -- A connection whose server says these bytes after its yes.
 local function hearing(bytes, opts, heard)
@@ -72,14 +36,12 @@ describe("websocket", function()
   after_each(function()
     for _, socket in ipairs(sockets) do socket:cancel() end
     sockets = {}
-    if pump then wait.unwatch(pump) end
-    if listener then listener:close() end
-    pump, listener = nil, nil
+    peer_of.stop()
     leaks.check()
   end)
 
   it("knows the handshake's example of RFC 6455, 1.3", function()
-    assert.equal("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", core.base64(core.sha1("dGhlIHNhbXBsZSBub25jZQ==" .. GUID)))
+    assert.equal("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", peer_of.accept "dGhlIHNhbXBsZSBub25jZQ==")
   end)
 
   it("asks as section 4.1 wants it", function()
@@ -107,7 +69,7 @@ describe("websocket", function()
     local reader = core.websocket_reader { from_client = true }
     repeat
       core.engine():step()
-      pump()
+      peer_of.turn()
       local _, kind, data = reader:read(heard)
       if kind then assert.same({ "pong", "p" }, { kind, data }) end
     until kind
@@ -245,8 +207,7 @@ describe("websocket", function()
       local err = refusal(case[1])
       assert.same({ "protocol", "handshake" }, { err.kind, err.code })
       assert.is_truthy(err.message:find(case[2]), err.message)
-      wait.unwatch(pump)
-      listener:close()
+      peer_of.stop()
     end
   end)
 
@@ -262,8 +223,7 @@ describe("websocket", function()
 
   it("gives up a handshake that stays half open, and one with endless headers", function()
     assert.same("connect", refusal(nil, { timeout = 0.03 }).phase)
-    wait.unwatch(pump)
-    listener:close()
+    peer_of.stop()
     assert.equal("header_too_large", refusal("HTTP/1.1 101 x\r\nA: " .. ("a"):rep(2000), { header_bytes = 1000 }).code)
   end)
 

@@ -10,7 +10,9 @@ local busted = require "busted"
 local chat = require "oaichat"
 local core = require "oaichat.core"
 local leaks = require "spec.support.leaks"
+local peer = require "spec.support.ws_peer"
 local testing = require "oaichat.testing"
+local websocket = require "oaichat.websocket"
 
 local M = {}
 
@@ -90,6 +92,27 @@ function M.describe(host)
     end)
     M.turn_until(host, function() return texts end)
     assert.equal("whole whole whole whole whole", texts)
+  end)
+
+  it("carries a WebSocket connection, whose wait can be canceled", function()
+    local url = peer.play(function(key) return peer.yes(key) .. peer.frame(1, "hello") end, function(one, bytes)
+      one:write(#bytes == 8 and peer.frame(1, "ab") or peer.frame(8, "\3\232"), 60)
+    end)
+    local heard = {}
+    host.go(function()
+      local socket = assert(websocket.connect { url = url, close_timeout = 0.02 })
+      heard[1] = socket:receive()
+      local reader = chat.spawn(function() return socket:receive() end)
+      chat.sleep(0.01)
+      reader:cancel()
+      reader:wait()
+      assert(socket:send_text "ab")
+      heard[2] = socket:receive()
+      heard[3] = socket:close()
+    end)
+    M.turn_until(host, function() return heard[3] end)
+    peer.stop()
+    assert.same({ "hello", "ab", true }, heard)
   end)
 
   it("tells callbacks, without a task", function()

@@ -110,3 +110,5 @@ require("busted").subscribe({ "suite", "end" }, function()
     table.concat(finds, "\n"), "\n")
   os.exit(3)
 end)
+
+if os.getenv "RECORD" then require "spec.support.record" end

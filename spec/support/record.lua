@@ -1,4 +1,4 @@
---- record: a busted helper (and `lua -l spec.support.record`) that appends the body
+--- record: a busted helper (by nokey too, and `lua -l spec.support.record`) that appends the body
 -- of every request that is rendered to the file named by RECORD and the wire's name, one a
 -- line. spec/support/steady.sh plays them to a server that knows OpenAI's specification.
 

@@ -97,12 +97,20 @@ local function sleep(client, seconds)
   return ok, why, err
 end
 
+local function too_late(id, batch)
+  local err = errors.new { kind = "timeout", code = "timeout", phase = "total",
+    message = ("batch %s is %s after the deadline"):format(id, tostring(batch and batch.status or "not known")) }
+  err.batch = batch
+  return nil, err.message, err
+end
+
 --- Waits until a batch is over, whichever way: look at batch.status.
 --- @param client oaichat.Client
 --- @param id string
 --- @param opts table|nil as every call; progress(batch): after each look; deadline: of the whole wait, seconds;
 ---   poll: seconds between two looks at first
---- @return table|nil batch, string|nil message, oaichat.Error|nil err "timeout" when the deadline has passed
+--- @return table|nil batch, string|nil message, oaichat.Error|nil err with the last batch seen in
+---   err.batch; "timeout" when the deadline has passed
 function M.wait(client, _, id, opts)
   misuse_unless(type(id) == "string", "wait: an id expected")
   opts = opts or NONE
@@ -110,21 +118,21 @@ function M.wait(client, _, id, opts)
   each.progress, each.deadline, each.poll = nil, nil, nil
   local stop_at = opts.deadline and core.now() + opts.deadline
   local pause = opts.poll or M.POLL_FIRST
+  local last
   while true do
-    if stop_at then each.deadline = math.max(stop_at - core.now(), 0.001) end
+    local left = stop_at and stop_at - core.now()
+    if left and left <= 0 then return too_late(id, last) end
+    each.deadline = left
     local batch, why, err = client:_call(endpoints.groups.batches.retrieve, { id }, {}, each)
-    if not batch then return nil, why, err end
+    if not batch then
+      err.batch = last
+      return nil, why, err
+    end
+    last = batch
     if opts.progress then opts.progress(batch) end
     if OVER[batch.status] then return batch end
-    local left = stop_at and stop_at - core.now()
-    if left and left <= 0 then
-      err = errors.new { kind = "timeout", code = "timeout", phase = "total",
-        message = ("batch %s is %s after the deadline"):format(id, tostring(batch.status)) }
-      err.batch = batch
-      return nil, err.message, err
-    end
     local ok
-    ok, why, err = sleep(client, left and math.min(pause, left) or pause)
+    ok, why, err = sleep(client, stop_at and math.max(math.min(pause, stop_at - core.now()), 0) or pause)
     if not ok then return nil, why, err end
     pause = math.min(pause * 1.5, M.POLL_LAST)
   end

@@ -185,6 +185,7 @@ build = {
     ["oaichat.webhooks"] = "lua/oaichat/webhooks.lua",
     ["oaichat.websocket"] = "lua/oaichat/websocket.lua",
     ["oaichat.websocket.handshake"] = "lua/oaichat/websocket/handshake.lua",
+    ["oaichat.websocket.keepalive"] = "lua/oaichat/websocket/keepalive.lua",
     ["oaichat.window"] = "lua/oaichat/window.lua",
     ["oaichat.wire.anthropic"] = "lua/oaichat/wire/anthropic.lua",
     ["oaichat.wire.blocks"] = "lua/oaichat/wire/blocks.lua",

@@ -46,7 +46,7 @@ local LUA_LEVELS = {
   keys = 3, providers = 1, opaque = 0, wires = 3.1, transfer = 3.5,
   ["client/endpoints"] = 0, ["client/answer"] = 3, ["client/request"] = 2, ["client/pages"] = 3, ["client/events"] = 3,
   ["client/embeddings"] = 3, ["client/batches"] = 5, ["client/uploads"] = 5, client = 6,
-  ["websocket/handshake"] = 2, websocket = 3.6, realtime = 4,
+  ["websocket/handshake"] = 2, ["websocket/keepalive"] = 0, websocket = 3.6, realtime = 4,
   webhooks = 2, cache = 3, ["cache/common"] = 2, ["cache/memory"] = 2.5, ["cache/sqlite"] = 2.5,
   testing = 7, ["testing/http"] = 6, ["testing/bodies"] = 6, ["testing/clock"] = 6, ["testing/answer"] = 6,
   ["testing/redact"] = 6, ["testing/cassette"] = 6, ["testing/compare"] = 6, ["testing/response"] = 6.1,

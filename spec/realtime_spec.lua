@@ -126,6 +126,41 @@ describe("realtime", function()
     assert.equal("Hello", rt:reply().text)
   end)
 
+  it("tells of an error behind an answer that was read event by event", function()
+    connect(function(event)
+      if event.type == "bad" then
+        return { { type = "error", error = { type = "invalid_request_error", code = "nope" } } }
+      end
+      return answering(event)
+    end)
+    assert(rt:say "x")
+    for event in rt:events() do if event.type == "response.done" then break end end
+    assert(rt:send { type = "bad" })
+    assert.equal("nope", select(3, rt:reply()).code)
+  end)
+
+  it("reads answers that go on at once, in the order in which they began", function()
+    local function text(id, delta) return { type = "response.output_text.delta", response_id = id, delta = delta } end
+    connect(function(event)
+      if event.type ~= "go" then return end
+      return {
+        { type = "response.created", response = { id = "a" } }, { type = "response.created", response = { id = "b" } },
+        text("a", "1"), text("b", "x"), text("a", "2"),
+        { type = "response.done", response = { id = "a", status = "completed" } }, text("b", "y"),
+        { type = "response.done", response = { id = "b", status = "cancelled" } },
+      }
+    end)
+    assert(rt:send { type = "go" })
+    local told = {}
+    local function tell(piece) told[#told + 1] = piece end
+    local first = rt:reply(tell)
+    assert.same({ "a", "12", "completed" }, { first.id, first.text, first.status })
+    assert.same({ "1", "2" }, told)
+    local second = rt:reply(tell)
+    assert.same({ "b", "xy", "cancelled" }, { second.id, second.text, second.status })
+    assert.same({ "1", "2", "x", "y" }, told)
+  end)
+
   it("ends on what is no event, no base64, and an answer over its cap", function()
     for _, case in ipairs {
       { "{", "protocol" }, { "[]", "protocol" },

@@ -221,6 +221,58 @@ describe("websocket", function()
     assert.is_truthy(err.message:find "who%?")
   end)
 
+  it("reads a refusal however its body ends, and what comes ahead of the answer", function()
+    local body = '{"error":{"message":"who?","code":"invalid_api_key"}}'
+    for _, fields in ipairs {
+      ("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%x;a=b\r\n%s\r\n0\r\n\r\n")
+        :format(10, body:sub(1, 10), #body - 10, body:sub(11)),
+      ("Content-Length: %d\r\nContent-Length: %d\r\n\r\n%s"):format(#body, #body, body),
+      "\r\n" .. body, -- no end is said, and none comes
+    } do
+      local err = refusal("HTTP/1.1 401 No\r\n" .. fields, { timeout = 0.3 })
+      assert.same({ "authentication", "invalid_api_key", 401 }, { err.kind, err.code, err.status })
+      assert.is_falsy(err.retryable)
+      peer_of.stop()
+    end
+    assert.equal("handshake", refusal("HTTP/1.1 204 No\r\n\r\n").code)
+    peer_of.stop()
+    local url = play(function(key) return "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" .. yes(key) end)
+    sockets[1] = assert(websocket.connect { url = url })
+  end)
+
+  it("has a clock for each of two pings, and none for one that is canceled", function()
+    local socket = hearing("", { keepalive = 0 })
+    local codes = {}
+    for i = 1, 2 do
+      chat.spawn(function() codes[i] = select(3, socket:ping(0.05)).code end)
+    end
+    local canceled = chat.spawn(function() socket:ping(0.05) end)
+    canceled:cancel()
+    chat.run()
+    assert.same({ "timeout", "timeout" }, codes)
+    assert.is_nil(next(socket.clocks))
+  end)
+
+  it("does not take a server for dead that still reads what is sent", function()
+    local url = play(function(key) return yes(key) end, nil, 0.02)
+    local socket = assert(websocket.connect { url = url, keepalive = 0.04, close_timeout = 0.02, message_bytes = 6e7 })
+    sockets[1] = socket
+    local start = core.now()
+    assert(socket:send_binary(("x"):rep(5e7)))
+    while socket.conn:pending() > 0 and core.now() < start + 5 do chat.wait(0.01) chat.step() end
+    assert.equal("open", socket.state)
+    assert.equal(0, socket.conn:pending())
+  end)
+
+  it("sends no status that stands for none", function()
+    local socket = hearing ""
+    for _, code in ipairs { 0, 999, 1004, 1005, 1006, 1015, 2000, 5000, -1, 1000.5, "1000" } do
+      assert.has_error(function() socket:close(code) end)
+    end
+    assert.equal("open", socket.state)
+    assert.is_true(socket:close(4999))
+  end)
+
   it("gives up a handshake that stays half open, and one with endless headers", function()
     assert.same("connect", refusal(nil, { timeout = 0.03 }).phase)
     peer_of.stop()

@@ -120,7 +120,7 @@ static const struct row {
       T("created", "\"response\":[]"),
       T("function_call_arguments.done", "\"arguments\":{}")},
      OAI_READ_MORE,
-     "i=[];opaque!;"},
+     ""},
     {"puts a blank line between two parts of a summary, none before the first",
      {T("reasoning_summary_part.added", "\"summary_index\":0"),
       T("reasoning_summary_text.delta", "\"delta\":\"a\""),

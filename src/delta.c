@@ -270,6 +270,11 @@ oai_status oai_delta_item(oai_delta *d, double index, oai_item **out) {
   return OAI_OK;
 }
 
+void oai_delta_no_items(oai_delta *d) {
+  for (size_t i = 0; i < d->nitems; i++) item_free(&d->items[i]);
+  d->nitems = 0;
+}
+
 oai_status oai_delta_keep(oai_buf *b, oai_slice json) {
   b->n = 0;
   return of_buf(oai_buf_append(b, json.p, json.n));

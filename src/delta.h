@@ -154,6 +154,8 @@ oai_status oai_delta_set(oai_buf *b, const oai_scan_str *str);
 /* The item with this index, made when new, in the order of the indices. Lasts
  * until the next one is made. */
 oai_status oai_delta_item(oai_delta *d, double index, oai_item **out);
+/* Forgets the items. */
+void oai_delta_no_items(oai_delta *d);
 /* Replaces a buffer by JSON as it came. */
 oai_status oai_delta_keep(oai_buf *b, oai_slice json);
 /* Queues what a server's tool is doing. */

@@ -149,8 +149,10 @@ static oai_read on_created(oai_reader *r, const event *e) {
 }
 
 static oai_read on_end(oai_reader *r, const event *e) {
+  enum { PREFIX = sizeof "response." - 1 };
+  oai_scan_str said = {e->type.p + PREFIX, e->type.n - PREFIX, false};
   if (e->response.p && *e->response.p == '{')
-    return oai_responses_end(r, e->response);
+    return oai_responses_end(r, e->response, &said);
   return oai_wire_fail(r, OAI_PROTOCOL, "malformed_event");
 }
 
@@ -242,7 +244,7 @@ static oai_read responses_event(oai_reader *r, const oai_sse_event *sse) {
   if (oai_scan_peek(&s) != '{') return OAI_READ_MORE;
   read_members(r, &e);
   if (e.sequence >= 0 && e.sequence <= r->delta->resumed) return OAI_READ_MORE;
-  if (e.sequence >= 0) r->delta->sequence = e.sequence;
+  if (e.sequence > r->delta->sequence) r->delta->sequence = e.sequence;
   if (!e.type.p) { /* a gateway's {"error": …} */
     oai_slice error = oai_wire_member(r, e.data, "error");
     return error.p && !oai_wire_is_null(error) ? on_error(r, &e)
@@ -259,7 +261,10 @@ static oai_read responses_body(oai_reader *r, oai_slice body) {
                : oai_wire_fail(r, OAI_PROTOCOL, "bad_response");
   oai_slice output = oai_wire_member(r, body, "output");
   oai_slice error = oai_wire_member(r, body, "error");
-  if (output.p && *output.p == '[') return oai_responses_end(r, body);
+  if (output.p && *output.p == '[') {
+    static const oai_scan_str nothing = {NULL, 0, false};
+    return oai_responses_end(r, body, &nothing);
+  }
   if (error.p && !oai_wire_is_null(error)) {
     oai_apierror_value(r->failure, r->status, error, r->key);
     return OAI_READ_FAILED;

@@ -19,7 +19,8 @@ oai_status oai_responses_reason(oai_reader *r, oai_reasoning_field field,
 oai_status oai_responses_item_added(oai_reader *r, oai_slice item,
                                     double index);
 oai_status oai_responses_item_done(oai_reader *r, oai_slice item, double index);
-/* The response object that ends an answer. */
-oai_read oai_responses_end(oai_reader *r, oai_slice response);
+/* The response object that ends an answer; said: how, by the event's name. */
+oai_read oai_responses_end(oai_reader *r, oai_slice response,
+                           const oai_scan_str *said);
 
 #endif

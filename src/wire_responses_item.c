@@ -4,6 +4,7 @@
 
 #include "apierror.h"
 
+#include <stdint.h>
 #include <string.h>
 
 oai_status oai_responses_choice(oai_reader *r, oai_choice **out) {
@@ -30,7 +31,41 @@ oai_status oai_responses_reason(oai_reader *r, oai_reasoning_field field,
              : OAI_OK;
 }
 
+/* What a whole text has beyond what came of it; nothing where it is another. */
+static oai_status rest_of(const oai_text *came, const oai_buf *whole,
+                          oai_scan_str *rest) {
+  size_t n = came->buf.n;
+  rest->n = 0;
+  rest->escaped = false;
+  if (came->high || whole->n <= n || memcmp(whole->p, came->buf.p, n) != 0)
+    return OAI_OK;
+  rest->p = whole->p + n;
+  rest->n = whole->n - n;
+  return OAI_OK;
+}
+
+static oai_status unescape(oai_buf *b, const oai_scan_str *str) {
+  if (oai_buf_reserve(b, str->n + 3) != OAI_BUF_OK) return OAI_ERR_NOMEM;
+  b->n += oai_scan_unescape(str, b->p + b->n, NULL);
+  return OAI_OK;
+}
+
 /* ---- items -------------------------------------------------------------- */
+
+/* A piece of the arguments got lost on the way. */
+static oai_status add_rest(oai_reader *r, oai_choice *choice, oai_call *call,
+                           const oai_scan_str *arguments) {
+  oai_buf whole;
+  oai_scan_str rest;
+  if (arguments->n <= call->arguments.buf.n) return OAI_OK;
+  oai_buf_init(&whole, SIZE_MAX / 4);
+  oai_status status = unescape(&whole, arguments);
+  if (status == OAI_OK) status = rest_of(&call->arguments, &whole, &rest);
+  if (status == OAI_OK && rest.n)
+    status = oai_delta_call_arguments(r->delta, choice, call, &rest, NULL);
+  oai_buf_free(&whole);
+  return status;
+}
 
 /* What a whole call says of itself, where the events have not said it. */
 static oai_status read_call(oai_reader *r, oai_slice item, double index,
@@ -44,7 +79,9 @@ static oai_status read_call(oai_reader *r, oai_slice item, double index,
   if (status == OAI_OK && name.n && !call->name.buf.n)
     status = oai_delta_call_name(call, &name);
   if (status != OAI_OK) return status;
-  if (call->arguments.buf.n || (whole && !arguments.n)) return OAI_OK;
+  if (call->arguments.buf.n)
+    return whole ? add_rest(r, choice, call, &arguments) : OAI_OK;
+  if (whole && !arguments.n) return OAI_OK;
   return oai_delta_call_arguments(r->delta, choice, call, &arguments, NULL);
 }
 
@@ -70,6 +107,7 @@ static bool is_plain(const oai_reader *r, oai_slice item,
 oai_status oai_responses_item_done(oai_reader *r, oai_slice item,
                                    double index) {
   oai_item *kept;
+  if (*item.p != '{') return OAI_OK; /* it is none */
   oai_scan_str type = oai_wire_text_of(r, item, "type");
   oai_status status = oai_delta_item(r->delta, index, &kept);
   if (status == OAI_OK) status = oai_delta_keep(&kept->json, item);
@@ -139,6 +177,39 @@ static oai_status read_item(oai_reader *r, oai_slice item, double index,
   return each(r, oai_wire_member(r, item, "content"), add_thought);
 }
 
+static oai_status gather(const oai_reader *r, oai_slice item, oai_buf *whole) {
+  oai_slice content = oai_wire_member(r, item, "content"), part;
+  oai_scan_str type = oai_wire_text_of(r, item, "type");
+  oai_scan s = oai_wire_scan(r, content);
+  oai_status status = OAI_OK;
+  if (!oai_scan_str_is(&type, "message") || !content.p ||
+      oai_scan_peek(&s) != '[' || !oai_scan_open(&s))
+    return OAI_OK;
+  while (status == OAI_OK && oai_scan_item(&s) && oai_scan_skip(&s, &part)) {
+    oai_scan_str text = oai_wire_text_of(r, part, "text");
+    if (text.p) status = unescape(whole, &text);
+  }
+  return status;
+}
+
+/* The end of the text, where its events got lost. */
+static oai_status add_end(oai_reader *r, oai_choice *c, oai_slice output) {
+  oai_buf whole;
+  oai_scan_str rest;
+  oai_slice item;
+  oai_status status = OAI_OK;
+  oai_scan s = oai_wire_scan(r, output);
+  oai_scan_open(&s);
+  oai_buf_init(&whole, SIZE_MAX / 4);
+  while (status == OAI_OK && oai_scan_item(&s) && oai_scan_skip(&s, &item))
+    status = gather(r, item, &whole);
+  if (status == OAI_OK) status = rest_of(&c->text, &whole, &rest);
+  if (status == OAI_OK && rest.n)
+    status = oai_delta_text(r->delta, c, OAI_OP_TEXT, &rest);
+  oai_buf_free(&whole);
+  return status;
+}
+
 /* The list is the truth; its texts are taken where no event brought any. */
 static oai_status read_output(oai_reader *r, oai_slice output) {
   oai_choice *c;
@@ -150,8 +221,14 @@ static oai_status read_output(oai_reader *r, oai_slice output) {
   oai_scan s = oai_wire_scan(r, output);
   if (!output.p || oai_scan_peek(&s) != '[' || !oai_scan_open(&s))
     return OAI_OK;
+  oai_scan ahead = s;
+  size_t n = 0;
+  while (oai_scan_item(&ahead) && oai_scan_skip(&ahead, NULL)) n++;
+  if (n >= r->delta->nitems) oai_delta_no_items(r->delta);
   while (status == OAI_OK && oai_scan_item(&s) && oai_scan_skip(&s, &item))
     status = read_item(r, item, index++, &m);
+  if (status == OAI_OK && c->text.buf.n && !m.content)
+    status = add_end(r, c, output);
   return status;
 }
 
@@ -192,9 +269,13 @@ static oai_status read_facts(oai_reader *r, oai_slice response) {
   return status;
 }
 
-oai_read oai_responses_end(oai_reader *r, oai_slice response) {
+oai_read oai_responses_end(oai_reader *r, oai_slice response,
+                           const oai_scan_str *said) {
   oai_choice *c;
   oai_scan_str word = oai_wire_text_of(r, response, "status");
+  if (!word.n || oai_scan_str_is(said, "failed") ||
+      oai_scan_str_is(said, "cancelled"))
+    word = *said;
   bool incomplete = oai_scan_str_is(&word, "incomplete");
   oai_status status = read_facts(r, response);
   if (status != OAI_OK) return oai_wire_check(r, status);

@@ -224,6 +224,7 @@ local function note_rest(call, raw, failure)
   -- what was begun is never asked anew: a 401 or 409 to the GET says nothing of the answer
   if not rest and (failure.status or 0) >= 300 then rest = call.rest end
   if rest and rest ~= call.rest then call.fresh = call.made - 1 end
+  call.over = call.rest ~= nil and not rest -- the answer itself has failed
   call.rest = rest or nil
 end
 
@@ -252,9 +253,11 @@ local function conclude(call)
     local again = call.options.idempotency or call.rest or call.options.method == "GET"
     local rewinds = call.options.sink and call.options.sink.rewind ~= nil
     call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest or rewinds)
+    if call.over then call.wait = nil end
   end
   -- once: with another key the answer may be another, and the attempt does not count
-  if failure and failure.kind == "authentication" and not call.rotated and key_sources[call.session] then
+  local begun = call.over or raw.timing.first_content and not call.rest
+  if failure and failure.kind == "authentication" and not begun and not call.rotated and key_sources[call.session] then
     call.rotated, call.rotating = true, true
   end
   if call.ticket then call.ticket:leave(entry, call) end

@@ -13,6 +13,7 @@ local message = require "oaichat.message"
 local route = require "oaichat.route"
 local steps = require "oaichat.route.steps"
 local tables = require "oaichat.tables"
+local wires = require "oaichat.wires"
 
 local M = {}
 
@@ -81,9 +82,12 @@ local function estimate(parts, params)
   return math.ceil(size_of(parts) / TOKEN_BYTES), type(most) == "number" and most or 0
 end
 
-local function asked_of(step, asked)
+local function asked_of(step, request)
+  local asked = request.asked
   if not step.model and not step.params then return asked end
-  return tables.merged(asked, { model = step.model or asked.model, params = tables.merged(asked.params, step.params) })
+  local params = asked.params
+  if step.format and step.format ~= request.wire then params = wires.carried(params, step.format) end
+  return tables.merged(asked, { model = step.model or asked.model, params = tables.merged(params, step.params) })
 end
 
 -- The cost of an answer is that of all its attempts; an attempt that was refused cost
@@ -98,7 +102,7 @@ end
 
 -- What each attempt of a step is held against.
 function Policy:_account(request, step, circuit, parts)
-  local ledger, scope, asked = self.ledger, request.scope, asked_of(step, request.asked)
+  local ledger, scope, asked = self.ledger, request.scope, asked_of(step, request)
   local input, output = estimate(parts, asked.params)
   return accounts.new {
     identity = step.core:identity(asked.model), model = asked.model, origin = step.origin, scope = scope,
@@ -112,7 +116,7 @@ end
 function Policy:_note_cached(request, step)
   if not self.ledger then return end
   self.ledger:add {
-    session = request.scope.session, user = self._user, model = asked_of(step, request.asked).model,
+    session = request.scope.session, user = self._user, model = asked_of(step, request).model,
     origin = step.origin, attempt = 0, cached_reply = true, cost = 0, via = "cache",
   }
 end
@@ -133,9 +137,9 @@ function Policy:call(request)
     cache = request.cache ~= false and not asked.tools and self._cache or nil,
   }
   if asked.tools then plan.hedge = nil end
-  function plan.model(step) return asked_of(step, asked).model end
+  function plan.model(step) return asked_of(step, request).model end
   function plan.render(step)
-    return (step.format or request.wire).render(tables.merged(talk, { origin = step.origin }), asked_of(step, asked))
+    return (step.format or request.wire).render(tables.merged(talk, { origin = step.origin }), asked_of(step, request))
   end
   function plan.account(step, _, circuit, parts) return self:_account(request, step, circuit, parts) end
   function plan.note_cached(step) self:_note_cached(request, step) end

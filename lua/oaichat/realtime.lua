@@ -8,6 +8,7 @@ local json = require "oaichat.json"
 local keys = require "oaichat.keys"
 local options = require "oaichat.options"
 local scheduler = require "oaichat.loop.scheduler"
+local wait = require "oaichat.wait"
 local websocket = require "oaichat.websocket"
 
 local M = {}
@@ -57,11 +58,30 @@ local function fatal(self, kind, code, message)
   return errors.fail(self.err)
 end
 
--- Only the answer that goes on is held, and the one before it.
+-- The answer that goes on with this id; servers that know one at a time may leave it out.
+local function find(self, id)
+  for _, answer in ipairs(self.answers) do
+    if not answer.status and (id == nil or answer.id == id) then return answer end
+  end
+end
+
+local function forget(self, answer)
+  for i, one in ipairs(self.answers) do
+    if one == answer then
+      table.remove(self.answers, i)
+      self.size = self.size - answer.size
+    end
+  end
+end
+
+-- Answers are held while they go on, and until reply gives them where it is what reads.
 local function collect(self, event)
   local into = DELTAS[event.type]
   if event.type == "response.created" and type(event.response) == "table" then
-    self.answer = { id = event.response.id, text = {}, transcript = {}, audio = {}, size = 0 }
+    self.answers[#self.answers + 1] = {
+      id = event.response.id, text = {}, transcript = {}, audio = {}, waits = {}, size = 64,
+    }
+    self.size = self.size + 64
   elseif into and type(event.delta) == "string" then
     local piece = event.delta
     if into == "audio" then
@@ -69,18 +89,19 @@ local function collect(self, event)
       if not piece then return fatal(self, "protocol", "malformed_event", "an audio event is not base64") end
       event.audio = piece
     end
-    local answer = self.answer
-    if not answer or (event.response_id and event.response_id ~= answer.id) then return true end
-    answer.size = answer.size + #piece
-    if answer.size > self.answer_bytes then
+    local answer = find(self, event.response_id)
+    if not answer then return true end
+    answer.size, self.size = answer.size + #piece, self.size + #piece
+    if self.size > self.answer_bytes then
       return fatal(self, "too_large", "too_large", "the answer is larger than answer_bytes")
     end
     local list = answer[into]
     list[#list + 1] = piece
   elseif event.type == "response.done" and type(event.response) == "table" then
-    local answer = self.answer
-    if answer and answer.id == event.response.id then
-      answer.status, answer.usage = event.response.status, event.response.usage
+    local answer = find(self, event.response.id)
+    if answer then
+      answer.status, answer.usage = event.response.status or "completed", event.response.usage
+      if not self.replying then forget(self, answer) end
     end
   elseif event.type == "error" then
     self.last_error = event
@@ -151,25 +172,34 @@ function Realtime:events()
   end
 end
 
---- Reads on to the end of the answer that goes on, or of the next one. An `error`
---- event before any answer began is its failure.
---- @param on_text fun(text: string)|nil called with each piece of text or transcript
---- @return oaichat.realtime.Answer|nil answer, string|nil message, oaichat.Error|nil err
-function Realtime:reply(on_text)
+-- A piece is told at once when it is of the first answer, else when that one's turn comes.
+local function tell(self, event, on_text)
+  local answer = DELTAS[event.type] and find(self, event.response_id)
+  if not answer or DELTAS[event.type] == "audio" then return end
+  if answer ~= self.answers[1] then
+    answer.waits[#answer.waits + 1] = event.delta
+  elseif on_text then
+    on_text(event.delta)
+  end
+end
+
+local function read_reply(self, on_text)
+  local first = self.answers[1]
+  local waits = first and first.waits or {}
+  while on_text and waits[1] do on_text(table.remove(waits, 1)) end
   while true do
+    first = self.answers[1]
+    if first and first.status then
+      forget(self, first)
+      return answer_of(first)
+    end
     local event, message, err = self:next()
     if err then return nil, message, err end
     if not event then
       return errors.fail { kind = "incomplete_stream", code = "stream_interrupted", partial = self:partial() }
     end
-    local part = DELTAS[event.type]
-    local answer = self.answer
-    local mine = answer and (not event.response_id or event.response_id == answer.id)
-    if part and part ~= "audio" and mine and on_text then on_text(event.delta) end
-    if event.type == "response.done" and answer and answer.status then
-      self.answer = nil
-      return answer_of(answer)
-    elseif event.type == "error" and not answer then
+    tell(self, event, on_text)
+    if event.type == "error" and not self.answers[1] then
       local told = type(event.error) == "table" and event.error or {}
       return errors.fail {
         kind = told.type == "invalid_request_error" and "invalid_request" or "server",
@@ -179,10 +209,22 @@ function Realtime:reply(on_text)
   end
 end
 
+--- Reads on to the end of the answer that goes on, or of the next one; of several at once
+--- in the order in which they began. An `error` event while none goes on is its failure.
+--- @param on_text fun(text: string)|nil called with each piece of text or transcript
+--- @return oaichat.realtime.Answer|nil answer, string|nil message, oaichat.Error|nil err
+function Realtime:reply(on_text)
+  self.replying = true
+  local ok, answer, message, err = wait.pcall(read_reply, self, on_text)
+  self.replying = false
+  if not ok then error(answer, 0) end
+  return answer, message, err
+end
+
 --- What the answer that goes on has come to.
 --- @return oaichat.realtime.Answer|nil
 function Realtime:partial()
-  return self.answer and answer_of(self.answer)
+  return self.answers[1] and answer_of(self.answers[1])
 end
 
 --- The closing handshake.
@@ -237,7 +279,7 @@ function M.connect(opts)
   key:close()
   if not socket then return nil, text, failure end
   return setmetatable({
-    socket = socket, sent = 0, answer_bytes = opts.answer_bytes or AUDIO_BYTES,
+    socket = socket, sent = 0, answers = {}, size = 0, answer_bytes = opts.answer_bytes or AUDIO_BYTES,
   }, Realtime)
 end
 

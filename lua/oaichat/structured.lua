@@ -193,7 +193,7 @@ function Structured:repair(reply, err, max)
   if self.repairs >= max or (err.code ~= "not_json" and err.code ~= "schema") then return nil end
   self.repairs = self.repairs + 1
   return {
-    { role = "assistant", content = reply.text },
+    { role = "assistant", content = reply.text, meta = reply.message.meta }, -- as the server knows it
     { role = "user", content = err.message .. "\nAnswer again with the whole corrected JSON and nothing else." },
   }
 end

@@ -5,6 +5,7 @@
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local handshake = require "oaichat.websocket.handshake"
+local keepalives = require "oaichat.websocket.keepalive"
 local options = require "oaichat.options"
 local reactor_of = require "oaichat.loop.reactor"
 local scheduler = require "oaichat.loop.scheduler"
@@ -71,8 +72,14 @@ local function ended(self, err)
   wake(self)
 end
 
+local function write(self, frame)
+  local ok, text, err = self.conn:write(frame)
+  if ok then self.written = self.written + #frame end
+  return ok, text, err
+end
+
 local function put(self, kind, bytes)
-  return self.conn:write(core.websocket_frame(OPCODES[kind], bytes))
+  return write(self, core.websocket_frame(OPCODES[kind], bytes))
 end
 
 local function close_frame(self, code, reason)
@@ -140,16 +147,12 @@ end
 local function keep_alive(self)
   if not self.keepalive then return end
   clock(self, "alive", self.keepalive, function()
-    local silent = core.now() - self.heard
-    if silent < self.keepalive * 0.99 or self.paused then
-      self.pinged = nil
-    elseif self.pinged then
+    local verdict, silent = keepalives.look(self, core.now())
+    if verdict == "dead" then
       return ended(self, failure("timeout", "timeout", ("the server has been silent for %g s and answers no ping")
         :format(silent), { phase = "content_idle" }))
-    else
-      self.pinged = true
-      put(self, "ping", "")
     end
+    if verdict == "ask" then put(self, "ping", "") end
     keep_alive(self)
   end)
 end
@@ -242,7 +245,7 @@ local function send(self, kind, bytes)
     if not pause(self) then return canceled() end
   end
   if self.state ~= "open" or self.close_sent then return why(self) end
-  local ok, text, err = self.conn:write(frame)
+  local ok, text, err = write(self, frame)
   if ok then return true end
   return errors.fail(failure(err.kind, err.code, text))
 end
@@ -294,18 +297,31 @@ function Socket:ping(seconds)
   self.reactor:pump()
   if self.state ~= "open" then return why(self) end
   put(self, "ping", "")
-  clock(self, "ping", seconds or 10, function()
+  local own = {} -- each that waits has a clock of its own
+  local function stop()
+    self.reactor:stop(self.clocks[own])
+    self.clocks[own] = nil
+  end
+  clock(self, own, seconds or 10, function()
     late = true
     wake(self)
   end)
   while self.pongs == pongs and self.state == "open" and not late do
-    if not pause(self) then return canceled() end
+    if not pause(self) then
+      stop()
+      return canceled()
+    end
   end
-  self.reactor:stop(self.clocks.ping)
-  self.clocks.ping = nil
+  stop()
   if self.pongs > pongs then return true end
   if self.state ~= "open" then return why(self) end
   return errors.fail(failure("timeout", "timeout", "no pong came", { phase = "content_idle" }))
+end
+
+-- 1004 to 1006 and 1015 stand for what was not said.
+local function sendable(code)
+  if type(code) ~= "number" or code % 1 ~= 0 then return false end
+  return code >= 1000 and code <= 1003 or code >= 1007 and code <= 1014 or code >= 3000 and code <= 4999
 end
 
 --- The closing handshake: messages that still come are dropped. Ends after
@@ -314,6 +330,7 @@ end
 --- @param reason string|nil at most 123 bytes
 --- @return true
 function Socket:close(code, reason)
+  if code and not sendable(code) then errors.misuse "no code of a close that may be sent (RFC 6455, 7.4)" end
   if reason and #reason > 123 then errors.misuse "the reason of a close has at most 123 bytes" end
   if self.state == "connecting" or self.state == "greeting" then ended(self) end
   if self.state == "closed" then return true end
@@ -358,14 +375,15 @@ function M.connect(opts)
     -- a task that is canceled by an error leaves its gate to the collector
     gates = setmetatable({}, { __mode = "k" }),
     queue = {}, first = 1, queued = 0, queue_bytes = opts.queue_bytes or 16e6, pongs = 0, heard = core.now(),
+    written = 0, -- bytes given to the connection
     send_bytes = most + CONTROL_ROOM, keepalive = opts.keepalive ~= 0 and (opts.keepalive or 30) or nil,
     close_timeout = opts.close_timeout or 5,
     reader = core.websocket_reader { message_bytes = most, frame_bytes = opts.frame_bytes or most },
   }, Socket)
   self.reactor:watch(conn, function() turn(self) end)
   clock(self, "connect", timeout, function()
-    ended(self, failure("timeout", "timeout", ("no WebSocket connection within %g s"):format(timeout),
-      { phase = "connect", retryable = true }))
+    ended(self, greeting:refusal() or failure("timeout", "timeout",
+      ("no WebSocket connection within %g s"):format(timeout), { phase = "connect", retryable = true }))
   end)
   while self.state == "connecting" or self.state == "greeting" do
     if not pause(self) then

@@ -8,6 +8,22 @@ local MODULES = {
   chat = "oaichat.wire.chat", responses = "oaichat.wire.responses", anthropic = "oaichat.wire.anthropic",
 }
 
+-- What every API has by the same name, and what a turn itself puts there.
+local COMMON = { "temperature", "top_p", "response_format", "parallel_tool_calls" }
+-- The most tokens of an answer.
+local LIMIT = { chat = "max_tokens", responses = "max_output_tokens", anthropic = "max_tokens" }
+
+--- Parameters that were written for one API as another one takes them: what both have.
+--- @param params table
+--- @param wire table
+--- @return table
+function M.carried(params, wire)
+  local out = {}
+  for _, name in ipairs(COMMON) do out[name] = params[name] end
+  out[LIMIT[wire.name]] = params.max_completion_tokens or params.max_output_tokens or params.max_tokens
+  return out
+end
+
 --- @param api string|nil "chat" without one; raises for one that is none
 --- @return table wire
 function M.of(api)

@@ -158,7 +158,8 @@ local function with_client()
   with_server(names, function(request, response)
     if request.path:find "content" then return response:body(200, ("0123456789"):rep(5000)) end
     if request.method == "POST" then return response:json(200, { id = "file-1", object = "file" }) end
-    response:json(200, { object = "list", data = { { id = request.path } }, has_more = not request.path:find "after" })
+    local here = request.target
+    response:json(200, { object = "list", data = { { id = here } }, has_more = not here:find "after" })
   end, function(chat, options)
     local client = check(chat.client(options))
     check(client.files:create { file = { data = "abc", filename = "a.jsonl" }, purpose = "batch" })

@@ -24,15 +24,22 @@ end
 --- A server's frame, unmasked; more: it is not the last of its message.
 function M.frame(opcode, data, more) return core.websocket_frame(opcode, data or "", more, true) end
 
-function M.play(answer, heard)
+--- slowly: seconds between two reads.
+function M.play(answer, heard, slowly)
   listener = assert(core.listen {})
-  local own, peers = listener, {}
+  local own, peers, next_read = listener, {}, 0
+  local function read(peer)
+    if not slowly then return peer:read() or "" end
+    if core.now() < next_read then return "" end
+    next_read = core.now() + slowly
+    return peer:read() or ""
+  end
   pump = function()
     own:step()
     local peer = own:accept()
     if peer then peers[peer] = "" end
     for one, head in pairs(peers) do
-      local bytes = one:read() or ""
+      local bytes = read(one)
       if head == true then
         if bytes ~= "" and heard then heard(one, bytes) end
       else

@@ -80,7 +80,7 @@ function M.new(opts)
   return setmetatable({
     stream_url = ("%s://%s:%d"):format(url.secure and "tls" or "tcp", url.name, url.port), offered = offered,
     text = table.concat(lines, "\r\n") .. "\r\n", accept = core.base64(core.sha1(key .. GUID)), session = opts.session,
-    max = opts.header_bytes or 64e3, head = "", body = {}, size = 0,
+    max = opts.header_bytes or 64e3, head = "", body = "",
   }, Handshake)
 end
 
@@ -129,9 +129,34 @@ local function objection(self, fields)
   self.protocol = protocol
 end
 
--- A status that is not 101, with what its body says of it.
-local function refusal(self)
-  local body = table.concat(self.body):sub(1, BODY_BYTES)
+-- The bytes of chunks (RFC 9112, 7.1) as far as they came; whether the last one did.
+local function chunks(text)
+  local out, at = {}, 1
+  while true do
+    local _, stop, size = text:find("^(%x+)[^\n]*\n", at)
+    size = size and tonumber(size, 16)
+    if not size or size == 0 or size > BODY_BYTES then return table.concat(out), size ~= nil end
+    out[#out + 1] = text:sub(stop + 1, stop + size)
+    at = stop + size + 3
+  end
+end
+
+local NO_BODY = { [204] = true, [304] = true }
+
+-- Its body is there, or as much of it as anybody reads.
+local function is_whole(self, body)
+  if NO_BODY[self.status] or #body >= BODY_BYTES then return true end
+  if self.chunked then return select(2, chunks(body)) end
+  local length = tonumber((self.fields["content-length"] or ""):match "^%d+")
+  return length ~= nil and #body >= length
+end
+
+--- A status that is not 101, with what its body says of it so far; nil: none came.
+--- @return oaichat.Error|nil
+function Handshake:refusal()
+  if not self.status then return nil end
+  local body = self.body:sub(1, BODY_BYTES)
+  if self.chunked then body = chunks(body) end
   local fields
   if self.status >= 400 then
     fields = core.api_error(self.status, body, self.session)
@@ -167,12 +192,15 @@ function Handshake:take(bytes, ends)
       if why then return false, refused(why) end
       return true, nil, rest
     end
+    if status < 200 then -- what comes ahead of the answer (RFC 9110, 15.2)
+      self.head = ""
+      return self:take(rest, ends)
+    end
     self.status, self.fields, self.head = status, fields, ""
+    self.chunked = (fields["transfer-encoding"] or ""):lower():find("chunked", 1, true) ~= nil
   end
-  self.body[#self.body + 1] = rest
-  self.size = self.size + #rest
-  local length = tonumber(self.fields["content-length"] or "") or BODY_BYTES
-  if ends or self.size >= math.min(length, BODY_BYTES) then return false, refusal(self) end
+  self.body = self.body .. rest
+  if ends or is_whole(self, self.body) then return false, self:refusal() end
   return false
 end
 

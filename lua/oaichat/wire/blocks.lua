@@ -31,7 +31,7 @@ end
 -- Where bytes come from: in the request, or where the API fetches them.
 local function source_of(url)
   if type(url) ~= "string" then return nil end
-  local media, data = url:match "^data:([^;,]+);base64,(.*)$"
+  local media, data = url:match "^data:([^;,]+)[^,]-;base64,(.*)$"
   if media then return { type = "base64", media_type = media, data = data } end
   if url:find "^https?://" then return { type = "url", url = url } end
 end
@@ -171,7 +171,9 @@ local function replayed(message)
       out[#out + 1] = { block = item }
     end
   end
-  if message.meta.finish_reason ~= "pause_turn" then M.close(out) end
+  -- one that waits for our results goes on with what the server's tools have begun
+  local waits = message.meta.finish_reason == "pause_turn" or message.meta.finish_reason == "tool_calls"
+  if not waits then M.close(out) end
   return out
 end
 

@@ -75,12 +75,31 @@ local UNANSWERED = {
 
 -- Without a store the server knows a reasoning item by its encrypted content alone.
 local function replayed(items, unstored)
-  local out = {}
+  local out, thoughts = {}, {}
   for _, item in ipairs(items) do
-    local lost = unstored and item.type == "reasoning" and type(item.encrypted_content) ~= "string"
-    if not UNANSWERED[item.type] and not lost then out[#out + 1] = item end
+    local kind = type(item) == "table" and item.type -- a store may hold anything
+    if kind == "reasoning" then
+      if not unstored or type(item.encrypted_content) == "string" then thoughts[#thoughts + 1] = item end
+    elseif type(kind) == "string" then
+      -- reasoning without the item that it led to is refused
+      if not UNANSWERED[kind] then
+        tables.add(out, thoughts)
+        out[#out + 1] = item
+      end
+      thoughts = {}
+    end
   end
   return out
+end
+
+-- The server cannot go on behind it: a call that nobody answers, or reasoning that leads to nothing.
+local function dangles(message)
+  local items = message.meta.items or {}
+  for _, item in ipairs(items) do
+    if type(item) == "table" and UNANSWERED[item.type or ""] then return true end
+  end
+  local last = items[#items]
+  return type(last) == "table" and last.type == "reasoning"
 end
 
 local function at_home(message, origin)
@@ -88,8 +107,8 @@ local function at_home(message, origin)
   return meta and meta.api == M.name and meta.origin == origin and not meta.incomplete
 end
 
-local function assistant_items(message, origin, unstored)
-  if at_home(message, origin) and message.meta.items then return replayed(message.meta.items, unstored) end
+local function assistant_items(message, origin, unstored, bare)
+  if not bare and at_home(message, origin) and message.meta.items then return replayed(message.meta.items, unstored) end
   local out, text = {}, said(message)
   if text then out[1] = { role = "assistant", content = text } end
   for _, call in ipairs(message.tool_calls or {}) do
@@ -116,9 +135,9 @@ local function said_by_role(message)
   return { { role = message.role, content = content } }
 end
 
-local function encoder(unstored)
+local function encoder(unstored, bare)
   return function(message, origin)
-    local items, why, err = (ITEMS[message.role] or said_by_role)(message, origin, unstored)
+    local items, why, err = (ITEMS[message.role] or said_by_role)(message, origin, unstored, bare)
     if not items then return nil, why, err end
     if not items[1] then return "" end
     local pieces = {}
@@ -136,6 +155,8 @@ end
 
 -- With the server's store, and without: what goes back differs.
 local stored, unstored = lists.new { encode = encoder(false) }, lists.new { encode = encoder(true) }
+-- The server refuses the reasoning there is: the messages' own fields alone.
+local bare = lists.new { encode = encoder(true, true) }
 
 -- ---- options ---------------------------------------------------------------------
 
@@ -211,11 +232,12 @@ end
 -- ---- state -----------------------------------------------------------------------
 
 -- The last answer that the server has, and what stands behind it.
-local function behind(conversation)
+local function behind(conversation, held)
   local all = tables.add(tables.add({}, conversation.messages), conversation.added or {})
   for i = #all, 1, -1 do
     local message = all[i]
-    if message.role == "assistant" and at_home(message, conversation.origin) and message.meta.id then
+    if message.role == "assistant" and at_home(message, conversation.origin) and message.meta.id
+      and (held or not dangles(message)) then
       local rest = {}
       for j = i + 1, #all do rest[#rest + 1] = all[j] end
       return message.meta.id, rest, i
@@ -227,7 +249,7 @@ end
 local function put_state(fields, conversation, options)
   local held = fields.conversation ~= nil
   if options.state ~= "server" and not held then return nil end
-  local id, rest, at = behind(conversation)
+  local id, rest, at = behind(conversation, held)
   if not id or not rest[1] then return nil end
   if not held then fields.previous_response_id = id end
   return rest, at
@@ -241,6 +263,11 @@ end
 --- @return boolean|nil lasting the next turns had better ask so too
 function M.instead(err, options)
   if options.state == "server" and err.code == "previous_response_not_found" then return { state = "history" } end
+  -- it was encrypted for another organization, or is too old
+  if err.code == "invalid_encrypted_content" then
+    if options.bare then return nil end
+    return { bare = true }, true
+  end
   local text = (err.message or ""):lower()
   if err.kind == "invalid_request" and options.encrypted ~= false and (options.params or {}).include == nil
     and (text:find("encrypted content", 1, true) or text:find("encrypted_content", 1, true)) then
@@ -258,7 +285,7 @@ end
 function M.render(conversation, options)
   local fields = fields_of(conversation, options)
   local rest, at = put_state(fields, conversation, options)
-  local list = fields.store == false and unstored or stored
+  local list = options.bare and bare or fields.store == false and unstored or stored
   local text, why, err = json.encode(fields)
   if not text then return nil, why, err end
   local parts, n = { text:sub(1, -2) .. ',"input":[' }, 1

@@ -41,11 +41,7 @@ end
 -- A session over a server that gives the answers one after the other, then good ones.
 local function session(opts, ...)
   answers = { ... }
-  server = assert(testing.server(function(request, response)
-    local answer = answers[request.number]
-    if answer then return answer(request, response) end
-    play.good(request, response)
-  end))
+  server = play.server(answers)
   local own = { api = "anthropic" }
   for name, value in pairs(opts or {}) do own[name] = value end
   return play.session(server, own)

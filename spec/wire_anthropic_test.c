@@ -2,87 +2,10 @@
  * API reference's streams at every split, cut at every byte, and in memory that
  * runs out. */
 #include "../src/wire_anthropic.h"
-#include "support/test.h"
-#include "support/torture.h"
 
-typedef struct world {
-  oai_delta d;
-  oai_failure f;
-  oai_pattern p;
-  oai_reader r;
-} world;
-
-static void up(world *w) {
-  memset(w, 0, sizeof *w);
-  oai_delta_init(&w->d, 4);
-  oai_pattern_init(&w->p);
-  w->r = (oai_reader){&w->d, &w->f, {"sk-secret", 9}, 200, 16, &w->p};
-}
-
-static void down(world *w) {
-  oai_delta_free(&w->d);
-  oai_pattern_free(&w->p);
-}
-
-/* From a heap block of its own, so that a read past the end is seen. */
-static oai_read event_named(world *w, const char *name, const char *text) {
-  size_t n = strlen(text);
-  char *copy = malloc(n + !n);
-  if (n) memcpy(copy, text, n);
-  oai_sse_event e = {{copy, n}, {name, strlen(name)}, {NULL, 0}, -1};
-  oai_read read = oai_wire_anthropic.event(&w->r, &e);
-  free(copy);
-  return read;
-}
-
-static oai_read event(world *w, const char *text) {
-  return event_named(w, "", text);
-}
-
-static oai_read body(world *w, const char *text) {
-  size_t n = strlen(text);
-  char *copy = malloc(n + !n);
-  if (n) memcpy(copy, text, n);
-  oai_read read = oai_wire_anthropic.body(&w->r, (oai_slice){copy, n});
-  free(copy);
-  return read;
-}
-
-static void say(oai_buf *out, const char *tag, const char *p, size_t n) {
-  if (!n) return;
-  oai_buf_append(out, tag, strlen(tag));
-  oai_buf_append(out, p, n);
-  oai_buf_append(out, ";", 1);
-}
-
-static void show(const oai_delta *d, oai_buf *out) {
-  for (size_t i = 0; i < d->nchoices; i++) {
-    const oai_choice *c = &d->choices[i];
-    say(out, "t=", c->text.buf.p, c->text.buf.n);
-    say(out, "r=", c->reasoning.buf.p, c->reasoning.buf.n);
-    for (size_t k = 0; k < c->ncalls; k++) {
-      say(out, "c=", c->calls[k].id.buf.p, c->calls[k].id.buf.n);
-      say(out, "/", c->calls[k].name.buf.p, c->calls[k].name.buf.n);
-      say(out, "/", c->calls[k].arguments.buf.p, c->calls[k].arguments.buf.n);
-    }
-    say(out, "f=", c->finish.p, c->finish.n);
-  }
-  for (size_t i = 0; i < d->nitems; i++)
-    say(out, "i=", d->items[i].json.p, d->items[i].json.n);
-  if (d->opaque) say(out, "opaque", "!", 1);
-  say(out, "u=", d->usage.p, d->usage.n);
-  say(out, "id=", d->id.p, d->id.n);
-  say(out, "w=", d->whole.p, d->whole.n);
-}
-
-static bool shows(world *w, const char *want) {
-  oai_buf out;
-  oai_buf_init(&out, SIZE_MAX / 4);
-  show(&w->d, &out);
-  bool ok = CHECK_EQ_MEM(out.p, out.n, want, strlen(want));
-  oai_buf_free(&out);
-  return ok;
-}
+#define WIRE oai_wire_anthropic
+enum { HAS_PATTERN = 1, SHOWS_WHOLE = 1 };
+#include "support/wire_test.h"
 
 /* ---- the table ---------------------------------------------------------- */
 
@@ -480,9 +403,7 @@ static void bodies(void) {
 
 /* The API reference's examples: a basic stream, one with a call, one with
  * extended thinking, one with web search. */
-static const struct stream {
-  const char *bytes, *want;
-} streams[] = {
+static const text_stream streams[] = {
     {S_START S_BEGIN(0, A_TEXT("")) S_PING S_DELTA(TEXT(0, "Hello"))
          S_DELTA(TEXT(0, "!")) S_OVER(0) S_END("end_turn"),
      "t=Hello!;f=stop;i=" A_TEXT("Hello!") ";" WHOLE("end_turn")},
@@ -518,67 +439,6 @@ static const struct stream {
                                                      "\"u\"}]};opaque!;" WHOLE(
                                                          "end_turn")},
 };
-
-/* Reads n bytes in two pieces. True when memory ran out and that was said. */
-static bool play(const char *bytes, size_t n, size_t split, bool *done,
-                 oai_buf *out) {
-  world w;
-  oai_sse s;
-  oai_sse_event e;
-  bool nomem = false;
-  size_t at[] = {0, split < n ? split : n, n};
-  *done = false;
-  up(&w);
-  oai_sse_init(&s, 10000);
-  for (int i = 0; i < 2 && !nomem; i++) {
-    nomem = oai_sse_feed(&s, bytes + at[i], at[i + 1] - at[i]) == OAI_BUF_NOMEM;
-    while (!nomem && !*done && oai_sse_next(&s, &e)) {
-      oai_read read = oai_wire_anthropic.event(&w.r, &e);
-      nomem = read == OAI_READ_NOMEM;
-      *done = read == OAI_READ_DONE;
-      CHECK(read != OAI_READ_FAILED);
-    }
-  }
-  if (*done && !nomem && out) show(&w.d, out);
-  oai_sse_free(&s);
-  down(&w);
-  return nomem;
-}
-
-static void splits(const struct stream *one) {
-  bool done;
-  size_t n = strlen(one->bytes);
-  TEST("reads the same at every split");
-  for (size_t i = 0; i <= n; i++) {
-    oai_buf out;
-    oai_buf_init(&out, SIZE_MAX / 4);
-    play(one->bytes, n, i, &done, &out);
-    CHECK(done);
-    CHECK_EQ_MEM(out.p, out.n, one->want, strlen(one->want));
-    oai_buf_free(&out);
-  }
-  TEST("is not done before its last byte");
-  for (size_t i = 0; i < n; i++) {
-    play(one->bytes, i, i / 2, &done, NULL);
-    CHECK(!done);
-  }
-}
-
-static void torture(const struct stream *one) {
-  bool done;
-  long k;
-  TEST("reports memory that runs out at any allocation, and leaks none");
-  for (k = 1; torture_possible && k < 10000; k++) {
-    torture_hit = false;
-    torture_left = k;
-    bool nomem = play(one->bytes, strlen(one->bytes), 100, &done, NULL);
-    torture_left = 0;
-    if (!torture_hit) break;
-    /* what the pattern cannot learn is read as all else */
-    if (!CHECK(nomem || done)) printf("    at allocation %ld\n", k);
-  }
-  if (torture_possible) CHECK(k > 10 && k < 10000);
-}
 
 int main(void) {
   table();

@@ -32,12 +32,7 @@ end
 
 -- A session over a server that gives the answers one after the other, then good ones.
 local function session(opts, ...)
-  local answers = { ... }
-  server = assert(testing.server(function(request, response)
-    local answer = answers[request.number]
-    if answer then return answer(request, response) end
-    play.good(request, response)
-  end))
+  server = play.server { ... }
   local own = { api = "responses" }
   for name, value in pairs(opts or {}) do own[name] = value end
   return play.session(server, own)

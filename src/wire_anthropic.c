@@ -205,24 +205,14 @@ static oai_read anthropic_event(oai_reader *r, const oai_sse_event *sse) {
 }
 
 static oai_read anthropic_body(oai_reader *r, oai_slice body) {
-  oai_scan_error why;
-  if (!oai_wire_valid(r, body, &why))
-    return why == OAI_SCAN_DEEP
-               ? oai_wire_fail_scan(r, why)
-               : oai_wire_fail(r, OAI_PROTOCOL, "bad_response");
+  oai_read read = oai_wire_check_body(r, body);
+  if (read != OAI_READ_MORE) return read;
   oai_slice content = oai_wire_member(r, body, "content");
-  oai_slice error = oai_wire_member(r, body, "error");
-  if (content.p && *content.p == '[') {
-    oai_status status = read_facts(r, body);
-    if (status == OAI_OK) status = read_content(r, content);
-    if (status == OAI_OK) status = read_finish(r, body);
-    return status == OAI_OK ? OAI_READ_DONE : oai_wire_check(r, status);
-  }
-  if (error.p && !oai_wire_is_null(error)) {
-    oai_apierror_value(r->failure, r->status, error, r->key);
-    return OAI_READ_FAILED;
-  }
-  return oai_wire_fail_body(r, body);
+  if (!content.p || *content.p != '[') return oai_wire_fail_body(r, body);
+  oai_status status = read_facts(r, body);
+  if (status == OAI_OK) status = read_content(r, content);
+  if (status == OAI_OK) status = read_finish(r, body);
+  return status == OAI_OK ? OAI_READ_DONE : oai_wire_check(r, status);
 }
 
 const oai_wire oai_wire_anthropic = {"anthropic", anthropic_event,

@@ -106,7 +106,19 @@ oai_read oai_wire_check(oai_reader *r, oai_status status) {
   return oai_wire_fail(r, OAI_TOO_LARGE, "too_many_tool_calls");
 }
 
+oai_read oai_wire_check_body(oai_reader *r, oai_slice body) {
+  oai_scan_error why;
+  if (oai_wire_valid(r, body, &why)) return OAI_READ_MORE;
+  return why == OAI_SCAN_DEEP ? oai_wire_fail_scan(r, why)
+                              : oai_wire_fail(r, OAI_PROTOCOL, "bad_response");
+}
+
 oai_read oai_wire_fail_body(oai_reader *r, oai_slice body) {
+  oai_slice error = oai_wire_member(r, body, "error");
+  if (error.p && !oai_wire_is_null(error)) {
+    oai_apierror_value(r->failure, r->status, error, r->key);
+    return OAI_READ_FAILED;
+  }
   oai_apierror_read(r->failure, r->status, body, r->key);
   r->failure->kind = OAI_PROTOCOL;
   if (!r->failure->code[0])

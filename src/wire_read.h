@@ -34,8 +34,10 @@ oai_read oai_wire_fail(oai_reader *r, oai_kind kind, const char *code);
 oai_read oai_wire_fail_scan(oai_reader *r, oai_scan_error why);
 /* What a failure of the delta means for the answer; OAI_READ_MORE: none. */
 oai_read oai_wire_check(oai_reader *r, oai_status status);
-/* A whole answer that has nothing of what was asked for: what it says is why.
- */
+/* OAI_READ_MORE: the body is one JSON document. */
+oai_read oai_wire_check_body(oai_reader *r, oai_slice body);
+/* A whole answer that has nothing of what was asked for: its error, or else
+ * what it says, is why. */
 oai_read oai_wire_fail_body(oai_reader *r, oai_slice body);
 
 #endif

@@ -254,22 +254,12 @@ static oai_read responses_event(oai_reader *r, const oai_sse_event *sse) {
 }
 
 static oai_read responses_body(oai_reader *r, oai_slice body) {
-  oai_scan_error why;
-  if (!oai_wire_valid(r, body, &why))
-    return why == OAI_SCAN_DEEP
-               ? oai_wire_fail_scan(r, why)
-               : oai_wire_fail(r, OAI_PROTOCOL, "bad_response");
+  static const oai_scan_str nothing = {NULL, 0, false};
+  oai_read read = oai_wire_check_body(r, body);
+  if (read != OAI_READ_MORE) return read;
   oai_slice output = oai_wire_member(r, body, "output");
-  oai_slice error = oai_wire_member(r, body, "error");
-  if (output.p && *output.p == '[') {
-    static const oai_scan_str nothing = {NULL, 0, false};
-    return oai_responses_end(r, body, &nothing);
-  }
-  if (error.p && !oai_wire_is_null(error)) {
-    oai_apierror_value(r->failure, r->status, error, r->key);
-    return OAI_READ_FAILED;
-  }
-  return oai_wire_fail_body(r, body);
+  return output.p && *output.p == '[' ? oai_responses_end(r, body, &nothing)
+                                      : oai_wire_fail_body(r, body);
 }
 
 const oai_wire oai_wire_responses = {"responses", responses_event,

@@ -93,6 +93,16 @@ local function serve(answer, opts)
   end))
 end
 
+--- A server that gives these answers (functions of a request and a response) one after
+--- the other, then good ones. The list may grow meanwhile.
+function M.server(answers)
+  return assert(testing.server(function(request, response)
+    local answer = answers[request.number]
+    if answer then return answer(request, response) end
+    M.good(request, response)
+  end))
+end
+
 function M.session(server, extra)
   -- one attempt: what it met is what is asserted (spec/retry_spec.lua has the others)
   local options = { base_url = server.url, api_key = "sk-spec-key", model = "any", retry = { max = 0 } }

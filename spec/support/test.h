@@ -120,7 +120,7 @@ TEST_MAYBE int test_report(void) {
   return test_state.failed == 0 && test_state.passed > 0 ? 0 : 1;
 }
 
-#define TEST(sentence) test_begin(__FILE__, sentence);
+#define TEST(sentence) test_begin(__BASE_FILE__, sentence);
 #define CHECK(cond) test_check((cond) ? true : false, __FILE__, __LINE__, #cond)
 #define CHECK_EQ_INT(got, want)                                                \
   test_int((long long)(got), (long long)(want), __FILE__, __LINE__, #got)

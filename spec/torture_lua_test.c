@@ -163,9 +163,11 @@ static long count(const char *what, mode mode) {
 }
 
 static void torture(const char *what, mode mode, long most) {
-  static char sentence[100]; /* a test keeps its name */
+  static char names[2][100]; /* a test keeps its name till the next begins */
+  static unsigned turn;
+  char *sentence = names[turn++ % 2];
   if (mode == MALLOC && !torture_possible) return;
-  snprintf(sentence, sizeof sentence, "row 101: %s: %s", what, modes[mode]);
+  snprintf(sentence, sizeof names[0], "row 101: %s: %s", what, modes[mode]);
   TEST(sentence);
   long n = count(what, mode), stride = n / most + 1;
   double from = now();

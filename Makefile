@@ -291,7 +291,7 @@ check-windows: ## Every C file compiles for Windows (mingw-w64)
 
 .PHONY: format
 format: ## clang-format in place
-	clang-format -i $(wildcard src/*.[ch] spec/*.[ch] bench/*.[ch])
+	clang-format -i $(shell find src spec bench -name "*.[ch]")
 
 .PHONY: picture
 picture: ## docs/demo.svg, recorded from a real run of the demo

@@ -1,8 +1,8 @@
-/* wire_test: what the tests of a wire have in common: a reader that is fed events
- * and bodies from heap blocks of their own, its delta as text, and a stream at every
- * split, cut at every byte, and in memory that runs out. Before it is included: WIRE
- * is the wire, HAS_PATTERN whether it is given a pattern, SHOWS_WHOLE whether the
- * wire's own object is in the text. */
+/* wire_test: what the tests of a wire have in common: a reader that is fed
+ * events and bodies from heap blocks of their own, its delta as text, and a
+ * stream at every split, cut at every byte, and in memory that runs out. Before
+ * it is included: WIRE is the wire, HAS_PATTERN whether it is given a pattern,
+ * SHOWS_WHOLE whether the wire's own object is in the text. */
 #ifndef OAI_WIRE_TEST_H
 #define OAI_WIRE_TEST_H
 
@@ -20,8 +20,8 @@ static void up(world *w) {
   memset(w, 0, sizeof *w);
   oai_delta_init(&w->d, 4);
   oai_pattern_init(&w->p);
-  w->r = (oai_reader){&w->d, &w->f, {"sk-secret", 9}, 200, 16,
-                      HAS_PATTERN ? &w->p : NULL};
+  w->r = (oai_reader){&w->d, &w->f, {"sk-secret", 9},
+                      200,   16,    HAS_PATTERN ? &w->p : NULL};
 }
 
 static void down(world *w) {

@@ -4,6 +4,7 @@
 local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"
 local play = require "spec.support.play"
+local testing = require "oaichat.testing"
 
 describe("a reply", function()
   before_each(leaks.remember)
@@ -12,6 +13,42 @@ describe("a reply", function()
   it("reads as its text", function()
     local out = play.run(play.http(200, play.completion '{"content":"a"}'), { mode = "send" })
     assert.equal("a", tostring(out.reply))
+  end)
+
+  it("has a message and choices that are one thing, and the caller's alone", function()
+    local server = testing.server(play.good)
+    local s = play.session(server)
+    local reply = assert(s:send "x")
+    assert.equal(reply.message, reply.message)
+    assert.equal(reply.message, reply.choices[1].message)
+    assert.equal(reply.tool_calls, reply.choices[1].tool_calls)
+    assert.same(s:messages()[2], reply.message)
+    reply.message.content, reply.message.meta.model = "changed", "changed"
+    assert.equal("good", s:messages()[2].content)
+    assert.equal("test-model", s:messages()[2].meta.model)
+    local again = assert(s:send "y")
+    assert.is_nil(server.requests[2].body:find("changed", 1, true))
+    assert.equal("good", again.message.content)
+    server:close()
+  end)
+
+  it("follows what the session says between two turns", function()
+    local server = testing.server(play.good)
+    local s = play.session(server)
+    assert(s:send "x")
+    s.model = "other"
+    assert(s:send "y")
+    assert(s:stream("z"):result())
+    assert(s:send("w", { params = { seed = 7 } }))
+    assert(s:send "v")
+    local sent = {}
+    for i, request in ipairs(server.requests) do sent[i] = request:json() end
+    assert.same({ "any", "other", "other", "other", "other" },
+      { sent[1].model, sent[2].model, sent[3].model, sent[4].model, sent[5].model })
+    assert.same({ nil, nil, true, nil, nil }, { sent[1].stream, sent[2].stream, sent[3].stream, sent[4].stream, sent[5].stream })
+    assert.equal(7, sent[4].seed)
+    assert.is_nil(sent[5].seed)
+    server:close()
   end)
 
   it("has the unknown fields of a whole answer in raw()", function()

@@ -315,12 +315,12 @@ function Call:again()
   return true
 end
 
-local function error_of(call, facts)
+local function error_of(call)
   local err = call.refused or errors.new(call.failure or { kind = "canceled", code = "canceled" })
-  err.request_id, err.attempts, err.ratelimit = facts.request_id, facts.attempts, facts.ratelimit
+  err.request_id, err.attempts, err.ratelimit = call.request_id, call.attempts, call.ratelimit
   err.retry_after = err.retry_after or call.asked
   local choices = call.raw and call.raw.choices
-  if choices and choices[1] then err.partial = reply.new(call.raw, call.origin, facts) end
+  if choices and choices[1] then err.partial = reply.new(call.raw, call.origin, call) end
   return err
 end
 
@@ -329,12 +329,15 @@ end
 --- @return oaichat.Reply|nil reply, string|nil message, oaichat.Error|nil err
 function Call:result(awaited)
   conclude(self)
-  local facts = { request_id = self.request_id, ratelimit = self.ratelimit, attempts = self.attempts }
   local answer, err
-  if self.raw and not self.failure and not self.refused then
-    answer = (self.options.read or reply.new)(self.raw, self.origin, facts)
+  if not self.raw or self.failure or self.refused then
+    err = error_of(self)
+  elseif self.options.read then
+    answer = self.options.read(self.raw, self.origin, {
+      request_id = self.request_id, ratelimit = self.ratelimit, attempts = self.attempts,
+    })
   else
-    err = error_of(self, facts)
+    answer = reply.new(self.raw, self.origin, self)
   end
   -- at once: the next request takes over what it leaves ready. A closed one would never
   -- wake the reader that is parked on it

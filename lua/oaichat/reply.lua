@@ -5,8 +5,11 @@ local json = require "oaichat.json"
 local later = require "oaichat.later"
 local opaques = require "oaichat.opaque"
 local raws = later "oaichat.reply.raw"
+local tables = require "oaichat.tables"
 
 local M = {}
+
+local NONE = { text = "", tool_calls = {} }
 
 --- @class oaichat.Reply
 --- @field text string the first choice's text, "" when there is none
@@ -25,8 +28,18 @@ local M = {}
 --- @field via table[]|nil how the answer came about, when not as asked
 --- @field message table the neutral message as the history has it
 local Reply = {}
-Reply.__index = Reply
 Reply.__name = "oaichat.Reply"
+
+-- Fields that are made when somebody looks at them.
+local LAZY = {}
+
+function Reply.__index(reply, name)
+  local make = LAZY[name]
+  if not make then return Reply[name] end
+  local value = make(reply)
+  rawset(reply, name, value)
+  return value
+end
 
 function Reply:__tostring()
   return self.text
@@ -129,30 +142,53 @@ local function by_index(a, b)
   return a.index < b.index
 end
 
+-- The reply is the caller's, and messages of a history never change: where the history
+-- has this one the caller gets a copy.
+function LAZY.message(reply)
+  if reply._kept then return tables.copy(reply._kept) end
+  local first = reply._raw.choices[1]
+  return first and message_of(first, reply._origin, reply._raw)
+end
+
+function LAZY.choices(reply)
+  local out = {}
+  for i, choice in ipairs(reply._raw.choices) do
+    out[i] = {
+      index = choice.index, text = choice.text, reasoning = choice.reasoning, refusal = choice.refusal,
+      finish_reason = choice.finish_reason,
+      tool_calls = i == 1 and reply.tool_calls or tool_calls(choice.tool_calls),
+      message = i == 1 and reply.message or message_of(choice, reply._origin, reply._raw),
+    }
+  end
+  return out
+end
+
+--- The message of a reply for a history to keep.
+--- @param reply oaichat.Reply
+--- @return table message nobody else has it
+function M.keep(reply)
+  local made = rawget(reply, "message")
+  if made then return tables.copy(made) end
+  made = LAZY.message(reply)
+  reply._kept = made
+  return made
+end
+
 --- Makes a reply of what the core assembled.
 --- @param raw table of exchange:result()
 --- @param origin string
 --- @param facts table request_id, attempts, ratelimit
 --- @return oaichat.Reply
 function M.new(raw, origin, facts)
-  local choices = {}
   give_ids(raw)
   if raw.choices[2] then table.sort(raw.choices, by_index) end
-  for i = 1, #raw.choices do
-    local choice = raw.choices[i]
-    choices[i] = {
-      index = choice.index, text = choice.text, reasoning = choice.reasoning, refusal = choice.refusal,
-      finish_reason = choice.finish_reason, tool_calls = tool_calls(choice.tool_calls),
-      message = message_of(choice, origin, raw),
-    }
-  end
-  local first = choices[1] or { text = "", tool_calls = {} }
+  local first = raw.choices[1] or NONE
   return setmetatable({
-    text = first.text, reasoning = first.reasoning, refusal = first.refusal, tool_calls = first.tool_calls,
-    finish_reason = first.finish_reason, message = first.message, choices = choices,
+    text = first.text, reasoning = first.reasoning, refusal = first.refusal,
+    tool_calls = tool_calls(first.tool_calls), finish_reason = first.finish_reason,
     usage = raw.usage, model = raw.model, id = raw.id, timing = raw.timing,
     request_id = facts.request_id, attempts = facts.attempts, ratelimit = facts.ratelimit,
-    _raw = raw,
+    _raw = raw, _origin = origin, _kept = nil, -- room for it
   }, Reply)
 end
 

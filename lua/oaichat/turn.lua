@@ -70,9 +70,8 @@ local function stopped(turn)
 end
 
 local function succeed(turn, reply)
-  -- a copy: the reply is the caller's, and messages of a history never change
   if turn.opts.meta then reply.message.meta = message.merge(reply.message.meta or {}, turn.opts.meta) end
-  history.commit(turn, { message.copy(reply.message) })
+  history.commit(turn, { replies.keep(reply) })
   reply.rounds = turn.rounds
   reply.cost = turn.scope and turn.scope.cost
   return not turn.over and over(turn, reply)
@@ -222,7 +221,7 @@ local function go_on(turn)
     return turn:_fail(err)
   end
   if not turn.manual and turn.tools and turn.tools:takes(reply.tool_calls) then
-    return go_round(turn, message.copy(reply.message), reply)
+    return go_round(turn, replies.keep(reply), reply)
   end
   if turn.plan and not reply.tool_calls[1] then return check_data(turn, reply) end
   return succeed(turn, reply)
@@ -367,10 +366,11 @@ function M.start(session, own, opts, streaming, manual, wrong)
   local deadline = opts.deadline or session._options.deadline
   local turn = setmetatable({
     session = session, opts = opts, streaming = streaming, extra = NONE, queue = NONE,
-    requests = 0, calls = 0, over = false, manual = manual, added = own,
-    stop_at = deadline and core.now() + deadline,
-    call = nil, asked = nil, items = nil, reply = nil, err = nil, begun = nil, -- room for them
+    requests = 0, calls = 0, over = false, added = own,
+    call = nil, asked = nil, items = nil, reply = nil, begun = nil, -- room for them; 17 would take twice the memory
   }, Turn)
+  if manual then turn.manual = true end
+  if deadline then turn.stop_at = core.now() + deadline end
   session._turn = turn -- what session:cancel() ends
   if wrong then
     turn:_fail(errors.new { kind = "config", code = "config", message = wrong })

@@ -13,7 +13,7 @@ M.RETRIES = 2
 
 local NONE = {}
 
-local function options_of(turn, asked)
+local function made_options(turn, asked)
   local session, opts = turn.session, turn.opts
   local wire = session._wire
   return {
@@ -23,6 +23,16 @@ local function options_of(turn, asked)
     idempotency = requests.option(turn, "idempotency"),
     resume = wire.streams and wire.streams(asked.params) and wire.resume or nil,
   }
+end
+
+-- A call changes nothing in its options: turns that say nothing of their own share them.
+local function options_of(turn, asked)
+  if next(turn.opts) ~= nil or turn.stop_at then return made_options(turn, asked) end
+  local session = turn.session
+  if session._call_asked ~= asked then
+    session._call_asked, session._call_options = asked, made_options(turn, asked)
+  end
+  return session._call_options
 end
 
 local function of_policy(turn, talk, asked)

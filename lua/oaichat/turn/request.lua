@@ -59,10 +59,14 @@ local function tool_choice(turn)
   return choice
 end
 
---- The options of the next request, as a wire renders them.
---- @param turn oaichat.Turn
---- @return table
-function M.options(turn)
+-- Nothing but the session says what is asked.
+local function is_plain(turn)
+  local session = turn.session
+  return next(turn.opts) == nil and not turn.tools and not turn.plan and not turn.changes and not session._changes
+    and not session._options.params
+end
+
+local function made_options(turn)
   local session, opts = turn.session, turn.opts
   local params = session._options.params or NONE
   if opts.params then params = tables.merged(params, opts.params) end
@@ -83,6 +87,21 @@ function M.options(turn)
   -- what a refusal has taught
   if session._changes then asked = tables.merged(asked, session._changes) end
   return turn.changes and tables.merged(asked, turn.changes) or asked
+end
+
+--- The options of the next request, as a wire renders them. Never changed: plain turns
+--- share them.
+--- @param turn oaichat.Turn
+--- @return table
+function M.options(turn)
+  if not is_plain(turn) then return made_options(turn) end
+  local session = turn.session
+  local kept = session._asked
+  if not kept or kept.model ~= session.model or kept.stream ~= turn.streaming then
+    kept = made_options(turn)
+    session._asked = kept
+  end
+  return kept
 end
 
 --- The conversation of the next request: the history and what stands behind it.

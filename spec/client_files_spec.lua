@@ -7,41 +7,10 @@ local core = require "oaichat.core"
 local folder = require "spec.support.folder"
 local interpreter = require "spec.support.interpreter"
 local json = require "oaichat.json"
-local leaks = require "spec.support.leaks"
-local testing = require "oaichat.testing"
+local lab = require "spec.support.client_lab"
 local uploads = require "oaichat.client.uploads"
 
-local server, dir
-
-local function client(answer, opts)
-  server = assert(testing.server(answer, { body_bytes = 1e9 }))
-  local own = { base_url = server.url, api_key = "sk-spec-key", retry = { max = 0 } }
-  for name, value in pairs(opts or {}) do own[name] = value end
-  return assert(chat.client(own))
-end
-
-local function write(name, text)
-  local path = dir .. "/" .. name
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  return path
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function files_in()
-  local out, pipe = {}, io.popen("ls -A '" .. dir .. "'")
-  for name in pipe:lines() do out[#out + 1] = name end
-  pipe:close()
-  return out
-end
+local case, client, write, read = lab.case, lab.client, lab.write, lab.read
 
 -- The parts of a form: name -> { head, body }.
 local function parts_of(request)
@@ -57,31 +26,13 @@ local function parts_of(request)
   end
 end
 
-local function around(fn)
-  return function()
-    dir = folder.new()
-    leaks.remember()
-    local ok, why = pcall(fn)
-    if server then
-      server:close()
-      if ok then assert.same({}, server.errors) end
-    end
-    server = nil
-    folder.remove(dir)
-    if not ok then error(why, 0) end
-    leaks.check()
-  end
-end
-
-local function case(name, fn) it(name, around(fn)) end
-
 describe("an upload", function()
   case("sends values, then files from disk and memory, to the byte", function()
     local one = client(function(_, response) response:json(200, { id = "file-1" }) end)
     local bytes = "a\0b\r\n--x\255"
     local path = write("in.bin", bytes)
     assert(one.files:create { purpose = "user_data", file = { path = path }, expires_after = { anchor = "created_at", seconds = 3600 } })
-    local parts = parts_of(server.requests[1])
+    local parts = parts_of(lab.server.requests[1])
     assert.equal("expires_after[anchor]", parts[1].name)
     assert.equal("created_at", parts[1].body)
     assert.equal("3600", parts[2].body)
@@ -90,13 +41,13 @@ describe("an upload", function()
     assert.equal(bytes, parts[4].body)
     assert.truthy(parts[4].head:find('filename="in.bin"', 1, true))
     assert(one.images:edit { prompt = "p", image = { { data = "one", filename = "1.png", type = "image/png" }, { path = path } }, n = 2 })
-    parts = parts_of(server.requests[2])
+    parts = parts_of(lab.server.requests[2])
     assert.equal("2", parts[1].body)
     assert.equal("image[]", parts[3].name)
     assert.equal("one", parts[3].body)
     assert.truthy(parts[3].head:find("Content-Type: image/png", 1, true))
     assert.equal(bytes, parts[4].body)
-    assert.is_nil(server.requests[1].headers.expect)
+    assert.is_nil(lab.server.requests[1].headers.expect)
   end)
 
   case("lets no name end a header's line", function()
@@ -108,14 +59,14 @@ describe("an upload", function()
       assert.is_nil((select(1, one.files:create { purpose = "x", file = { data = "d", type = bad } })))
     end
     assert(one.files:create { purpose = "x", file = { data = "d", filename = 'a"b\\c' } })
-    assert.truthy(server.requests[1].body:find('filename="a%22b\\c"', 1, true) or server.requests[1].body:find('filename="a\\"b\\\\c"', 1, true))
-    assert.equal(1, #server.requests)
+    assert.truthy(lab.server.requests[1].body:find('filename="a%22b\\c"', 1, true) or lab.server.requests[1].body:find('filename="a\\"b\\\\c"', 1, true))
+    assert.equal(1, #lab.server.requests)
   end)
 
   case("says before anything is sent which file cannot be", function()
     local one = client(function(_, response) response:json(200, {}) end)
-    assert(folder.run("mkfifo '" .. dir .. "/pipe'"))
-    for _, path in ipairs { dir .. "/nothing", dir, dir .. "/pipe" } do
+    assert(folder.run("mkfifo '" .. lab.dir .. "/pipe'"))
+    for _, path in ipairs { lab.dir .. "/nothing", lab.dir, lab.dir .. "/pipe" } do
       local value, text, err = one.files:create { purpose = "x", file = { path = path } }
       assert.is_nil(value)
       assert.equal("storage", err.kind)
@@ -127,7 +78,7 @@ describe("an upload", function()
       assert.equal("config", err.kind)
       assert.truthy(text:find("file", 1, true))
     end
-    assert.equal(0, #server.requests)
+    assert.equal(0, #lab.server.requests)
   end)
 
   case("of a file that changes meanwhile fails, with the reason", function()
@@ -155,7 +106,7 @@ describe("an upload", function()
     local one = client(function(_, response) response:json(200, {}) end, { limits = { request_bytes = 100 }, headers = { ["Content-Type"] = "text/x" } })
     assert.equal("too_large", select(3, one.files:create { purpose = "x", file = { data = ("x"):rep(200), filename = "f" } }).kind)
     assert(one.files:create { purpose = "x", file = { data = "x", filename = "f" } })
-    assert.truthy(server.requests[1].headers["content-type"]:find "^multipart/form%-data; boundary=")
+    assert.truthy(lab.server.requests[1].headers["content-type"]:find "^multipart/form%-data; boundary=")
     local _, _, err = one.files:create({ purpose = "x", file = { data = "x", filename = "f" } }, { headers = { ["content-type"] = "text/x" } })
     assert.equal("config", err.kind)
   end)
@@ -168,8 +119,8 @@ describe("an upload", function()
       if request.number == 2 then response:finish() request.peer:close() end
     end, { retry = { max = 1 } })
     for _ = 1, 2 do assert(one.files:create { purpose = "x", file = { path = path } }) end
-    for i = 1, #server.requests do assert.equal(200000, #parts_of(server.requests[i])[2].body) end
-    assert.is_true(#server.requests >= 3)
+    for i = 1, #lab.server.requests do assert.equal(200000, #parts_of(lab.server.requests[i])[2].body) end
+    assert.is_true(#lab.server.requests >= 3)
   end)
 
   case("hears a 413 that comes while it is sent", function()
@@ -233,8 +184,8 @@ describe("an upload", function()
     assert.equal("file-1", upload.file.id)
     assert.equal(text, table.concat(parts))
     assert.equal(4, #parts)
-    assert.same({ bytes = 1000, filename = "in.jsonl", mime_type = "application/jsonl", purpose = "batch" }, server.requests[1]:json())
-    assert.same({ part_ids = { "part-1", "part-2", "part-3", "part-4" } }, server.requests[6]:json())
+    assert.same({ bytes = 1000, filename = "in.jsonl", mime_type = "application/jsonl", purpose = "batch" }, lab.server.requests[1]:json())
+    assert.same({ part_ids = { "part-1", "part-2", "part-3", "part-4" } }, lab.server.requests[6]:json())
     assert.equal(1000, last.upload_total)
     assert.equal(1000, last.uploaded)
     assert.equal(64 * 1024 * 1024, uploads.PART)
@@ -248,8 +199,8 @@ describe("an upload", function()
     local value, _, err = one.uploads:file { path = write("in", "text"), purpose = "batch", mime_type = "text/plain" }
     assert.is_nil(value)
     assert.equal("invalid_request", err.kind)
-    assert.equal("/v1/uploads/up-1/cancel", server.requests[3].path)
-    assert.equal("storage", select(3, one.uploads:file { path = dir .. "/none", purpose = "x", mime_type = "y" }).kind)
+    assert.equal("/v1/uploads/up-1/cancel", lab.server.requests[3].path)
+    assert.equal("storage", select(3, one.uploads:file { path = lab.dir .. "/none", purpose = "x", mime_type = "y" }).kind)
   end)
 end)
 
@@ -262,12 +213,12 @@ describe("a download", function()
 
   case("goes to a file, to a function, or is a string", function()
     local one = client(whole)
-    local path = dir .. "/out.bin"
+    local path = lab.dir .. "/out.bin"
     local got = assert(one.files:content("f", nil, { to = path }))
     assert.equal(#BYTES, got.bytes)
     assert.equal("audio/mpeg", got.type)
     assert.equal(BYTES, read(path))
-    assert.same({ "out.bin" }, files_in())
+    assert.same({ "out.bin" }, lab.files())
     local pieces, told = {}, nil
     assert(one.files:content("f", nil, { to = function(piece) pieces[#pieces + 1] = piece end, progress = function(p) told = p end }))
     assert.equal(BYTES, table.concat(pieces))
@@ -289,7 +240,7 @@ describe("a download", function()
       assert.is_nil(value)
       assert.equal(kind, err.kind)
       assert.equal("before", read(path))
-      assert.same({ "out.bin" }, files_in())
+      assert.same({ "out.bin" }, lab.files())
     end
   end)
 
@@ -298,7 +249,7 @@ describe("a download", function()
       if request.number % 2 == 1 then return response:raw("HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" .. BYTES:sub(1, 100000)):close() end
       whole(request, response)
     end, { retry = { max = 1 } })
-    local path = dir .. "/out.bin"
+    local path = lab.dir .. "/out.bin"
     assert(one.files:content("f", nil, { to = path }))
     assert.equal(BYTES, read(path))
     local n = 0
@@ -306,7 +257,7 @@ describe("a download", function()
     assert.is_nil(value)
     assert.equal("incomplete_stream", err.kind)
     assert.equal(100000, n)
-    assert.equal(3, #server.requests)
+    assert.equal(3, #lab.server.requests)
   end)
 
   case("ends when its receiver raises or says no, and where the file cannot be", function()
@@ -318,16 +269,16 @@ describe("a download", function()
       assert.equal("callback", err.code)
       assert.truthy(text:find("boom", 1, true))
     end
-    local value, _, err = one.files:content("f", nil, { to = dir .. "/no/such/folder/out" })
+    local value, _, err = one.files:content("f", nil, { to = lab.dir .. "/no/such/folder/out" })
     assert.is_nil(value)
     assert.equal("storage", err.kind)
     if io.open("/dev/full", "wb") then
       local answer
-      answer, _, err = one.files:content("f", nil, { to = dir })
+      answer, _, err = one.files:content("f", nil, { to = lab.dir })
       assert.is_nil(answer)
       assert.equal("storage", err.kind)
     end
-    assert.same({}, files_in())
+    assert.same({}, lab.files())
   end)
 
   case("is not bounded by limits.response_bytes, and a slow reader slows the sender", function()
@@ -355,7 +306,7 @@ describe("a download", function()
       for _ = 1, 6 do response:raw "x":pause(0.06) end
       if request.number == 1 then response:close() end
     end, { timeouts = { attempt = 0.2 } })
-    local path = dir .. "/out"
+    local path = lab.dir .. "/out"
     assert(one.files:content("f", nil, { to = path }))
     assert.equal("xxxxxx", read(path))
     local _, _, err = one.files:content("f", nil, { to = path })
@@ -450,7 +401,7 @@ describe("a batch", function()
     assert.is_nil(results)
     assert.equal("batch_expired", err.code)
     assert.equal("b-1", err.batch.id)
-    server:close()
+    lab.server:close()
     _, answer = world { "in_progress" }
     one = client(answer)
     results, _, err = one.batches:run({ requests = { { n = 1 } } }, { poll = 0.02, deadline = 0.05 })
@@ -470,6 +421,6 @@ describe("a batch", function()
     for _, bad in ipairs { {}, { requests = {} }, { requests = { 1 } }, { requests = { { n = 1 } }, windw = "x" } } do
       assert.is_false(pcall(one.batches.submit, one.batches, bad))
     end
-    assert.equal(0, #server.requests)
+    assert.equal(0, #lab.server.requests)
   end)
 end)

@@ -4,47 +4,35 @@ local chat = require "oaichat"
 local core = require "oaichat.core"
 local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"
-local wait = require "oaichat.wait"
+local peer_of = require "spec.support.ws_peer"
 
-local listener, pump, rt, heard, asked
+local rt, heard, asked
 
 -- answer(event) -> a list of events, or a text that is said as it is
 local function connect(answer, opts)
-  listener, heard = assert(core.listen {}), {}
-  local peer, head, reader = nil, "", core.websocket_reader { from_client = true }
-  pump = function()
-    listener:step()
-    peer = peer or listener:accept()
-    local bytes = peer and peer:read() or ""
-    if head and bytes ~= "" then
-      head = head .. bytes
-      local key = head:match "Sec%-WebSocket%-Key: (%S+).*\r\n\r\n"
-      if key then
-        asked, head = head, nil
-        peer:write("HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-          .. core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) .. "\r\n\r\n", 60)
-      end
-    elseif bytes ~= "" then
-      local at = 1
-      while true do
-        local after, kind, data = reader:read(bytes, at)
-        if not kind then break end
-        at = after
-        if kind == "text" then
-          local event = assert(json.decode(data))
-          heard[#heard + 1] = event
-          local said = answer(event) or {}
-          for _, one in ipairs(type(said) == "string" and { said } or said) do
-            peer:write(core.websocket_frame(1, type(one) == "table" and json.encode(one) or one, false, true), 60)
-          end
+  local reader = core.websocket_reader { from_client = true }
+  heard = {}
+  local url = peer_of.play(function(key, head)
+    asked = head
+    return peer_of.yes(key)
+  end, function(peer, bytes)
+    local at = 1
+    while true do
+      local after, kind, data = reader:read(bytes, at)
+      if not kind then break end
+      at = after
+      if kind == "text" then
+        local event = assert(json.decode(data))
+        heard[#heard + 1] = event
+        local said = answer(event) or {}
+        for _, one in ipairs(type(said) == "string" and { said } or said) do
+          peer:write(peer_of.frame(1, type(one) == "table" and json.encode(one) or one), 60)
         end
       end
     end
-    listener:step()
-  end
-  wait.watch(nil, pump)
+  end)
   opts = opts or {}
-  opts.base_url, opts.api_key = ("http://127.0.0.1:%d/v1"):format(listener:port()), "sk-secret-1"
+  opts.base_url, opts.api_key = "http" .. url:match "^ws(.-)%?", "sk-secret-1"
   rt = assert(chat.realtime(opts))
 end
 
@@ -66,9 +54,8 @@ describe("realtime", function()
   before_each(leaks.remember)
   after_each(function()
     if rt then rt:cancel() end
-    wait.unwatch(pump)
-    listener:close()
-    rt, pump, listener = nil, nil, nil
+    peer_of.stop()
+    rt = nil
     leaks.check()
   end)
 
@@ -173,8 +160,7 @@ describe("realtime", function()
       local _, _, err = rt:reply()
       assert.equal(case[2], err.kind)
       assert.equal(err, (select(3, rt:next())))
-      wait.unwatch(pump)
-      listener:close()
+      peer_of.stop()
     end
   end)
 end)

@@ -44,6 +44,10 @@ describe("the scheduler", function()
     assert.same({ 1, 2, 3 }, seen)
   end)
 
+  it("runs what was spawned, and takes no function itself", function()
+    assert.error_matches(function() chat.run(function() end) end, "chat.spawn starts a task")
+  end)
+
   it("reports the error that nobody waits for, goes on, and returns it from run", function()
     local told, went_on = {}, false
     scheduler.on_error = function(err, task) told[#told + 1] = { err, task } end

@@ -1,48 +1,9 @@
 /* wire_chat: what chunks and whole completions become, FAULTS.md section E. */
 #include "../src/wire_chat.h"
-#include "support/test.h"
 
-typedef struct world {
-  oai_delta d;
-  oai_failure f;
-  oai_reader r;
-  oai_pattern pattern;
-} world;
-
-static void up(world *w) {
-  memset(w, 0, sizeof *w);
-  oai_delta_init(&w->d, 4);
-  oai_pattern_init(&w->pattern);
-  w->r = (oai_reader){&w->d, &w->f, {"sk-secret", 9}, 200, 16, &w->pattern};
-}
-
-static void down(world *w) {
-  oai_delta_free(&w->d);
-  oai_pattern_free(&w->pattern);
-}
-
-/* From a heap block of its own, so that a read past the end is seen. */
-static oai_read event_n(world *w, const char *name, const char *p, size_t n) {
-  char *copy = malloc(n + !n);
-  if (n) memcpy(copy, p, n);
-  oai_sse_event e = {{copy, n}, {name, strlen(name)}, {NULL, 0}, -1};
-  oai_read read = oai_wire_chat.event(&w->r, &e);
-  free(copy);
-  return read;
-}
-
-static oai_read event(world *w, const char *text) {
-  return event_n(w, "", text, strlen(text));
-}
-
-static oai_read body(world *w, const char *text) {
-  size_t n = strlen(text);
-  char *copy = malloc(n + !n);
-  memcpy(copy, text, n);
-  oai_read read = oai_wire_chat.body(&w->r, (oai_slice){copy, n});
-  free(copy);
-  return read;
-}
+#define WIRE oai_wire_chat
+enum { HAS_PATTERN = 1 };
+#include "support/wire_feed.h"
 
 static void say(oai_buf *out, const char *tag, const oai_buf *b) {
   if (!b->n) return;

@@ -173,7 +173,8 @@ static void failures(void) {
     world w;
     up(&w);
     TEST(bads[i].name);
-    CHECK_EQ_INT(event_named(&w, bads[i].event, bads[i].text), OAI_READ_FAILED);
+    CHECK_EQ_INT(event_n(&w, bads[i].event, bads[i].text, strlen(bads[i].text)),
+                 OAI_READ_FAILED);
     CHECK_EQ_INT(w.f.kind, bads[i].kind);
     CHECK_EQ_MEM(w.f.code, strlen(w.f.code), bads[i].code,
                  strlen(bads[i].code));

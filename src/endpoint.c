@@ -14,7 +14,7 @@ oai_endpoint *oai_endpoint_new(void) {
   oai_endpoint *e = calloc(1, sizeof *e);
   if (!e) return NULL;
   e->refs = 1;
-  oai_buf_init(&e->key, 64 * 1024);
+  oai_buf_init(&e->key, OAI_KEY_MAX);
   e->timeouts = (oai_timeouts){10, 120, 300, 120, 600};
   e->limits = (oai_limits){16000000, 64000000, 256000, 128, 128, SIZE_MAX};
   return e;
@@ -235,7 +235,7 @@ const char *oai_endpoint_key_refused(const oai_endpoint *e) {
 const char *oai_endpoint_change_key(oai_endpoint *e, const char *key, size_t n,
                                     bool *changed) {
   oai_buf old = e->key;
-  oai_buf_init(&e->key, 64 * 1024);
+  oai_buf_init(&e->key, OAI_KEY_MAX);
   const char *wrong = oai_endpoint_set_key(e, key, n);
   if (!wrong && !e->key.n) wrong = "api_key is empty";
   if (!wrong) wrong = oai_endpoint_key_refused(e);

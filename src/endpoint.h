@@ -26,6 +26,8 @@ typedef struct oai_ready_handle {
   struct curl_slist *headers; /* the key is in them */
 } oai_ready_handle;
 
+enum { OAI_KEY_MAX = 64 * 1024 }; /* bytes */
+
 typedef struct oai_endpoint {
   int refs;
   char *base;   /* scheme://host[:port]/path without a slash at the end */

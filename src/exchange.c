@@ -178,7 +178,7 @@ static void init(oai_exchange *x, const oai_request *r) {
   x->total_at = r->deadline < 0 ? -1 : x->start + r->deadline;
   x->headers_at = x->first_content_at = x->finished_at = x->ended_at =
       x->connected_at = -1;
-  oai_buf_init(&x->key, 64 * 1024);
+  oai_buf_init(&x->key, OAI_KEY_MAX);
   oai_buf_init(&x->head, limits->header_bytes);
   /* a pulled one is bounded by the pause */
   oai_buf_init(&x->body, r->pull ? SIZE_MAX / 4 : limits->response_bytes);

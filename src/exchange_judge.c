@@ -82,24 +82,23 @@ void oai_exchange_succeed(oai_exchange *x) {
 
 /* ---- judging an answer that is over ------------------------------------- */
 
-static oai_slice key_of(const oai_exchange *x) {
-  return oai_exchange_key(x);
-}
-
 static oai_slice body_of(const oai_exchange *x) {
   return (oai_slice){x->body.p, x->body.n};
 }
 
 oai_reader oai_exchange_reader(oai_exchange *x) {
-  return (oai_reader){
-      &x->delta,  x->failure, key_of(x), x->status, x->endpoint->limits.depth,
-      &x->pattern};
+  return (oai_reader){&x->delta,
+                      x->failure,
+                      oai_exchange_key(x),
+                      x->status,
+                      x->endpoint->limits.depth,
+                      &x->pattern};
 }
 
 static void fail_quoting(oai_exchange *x, oai_kind kind, const char *code,
                          oai_slice text) {
   oai_exchange_fail(x, kind, code);
-  if (x->failure) oai_failure_quote(x->failure, text, key_of(x));
+  if (x->failure) oai_failure_quote(x->failure, text, oai_exchange_key(x));
 }
 
 /* libcurl takes an encoded body that is cut for a whole one. */
@@ -127,11 +126,11 @@ static void quote_body(oai_exchange *x) {
   if (!f) return;
   if (type.p) {
     oai_failure masked;
-    oai_failure_quote(&masked, type, key_of(x));
+    oai_failure_quote(&masked, type, oai_exchange_key(x));
     oai_failure_field(f->type, sizeof f->type, masked.text,
                       strlen(masked.text));
   }
-  if (!f->text[0]) oai_failure_quote(f, body_of(x), key_of(x));
+  if (!f->text[0]) oai_failure_quote(f, body_of(x), oai_exchange_key(x));
 }
 
 static void judge_whole(oai_exchange *x) {
@@ -185,7 +184,7 @@ static void judge_stream(oai_exchange *x) {
   oai_slice error = {x->sse.error.p, x->sse.error.n};
   if (error.n) {
     if (oai_exchange_failing(x))
-      oai_apierror_read(x->failure, x->status, error, key_of(x));
+      oai_apierror_read(x->failure, x->status, error, oai_exchange_key(x));
     oai_exchange_end(x);
   } else if (x->result == CURLE_OK && oai_delta_finished(&x->delta)) {
     oai_exchange_succeed(x);
@@ -221,7 +220,7 @@ void oai_exchange_judge(oai_exchange *x) {
     oai_exchange_end(x);
   } else if (x->status >= 400) {
     if (oai_exchange_failing(x))
-      oai_apierror_read(x->failure, x->status, body_of(x), key_of(x));
+      oai_apierror_read(x->failure, x->status, body_of(x), oai_exchange_key(x));
     oai_exchange_end(x);
   } else if (x->status >= 300)
     oai_exchange_fail(x, OAI_PROTOCOL, "redirect");

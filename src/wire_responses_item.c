@@ -32,16 +32,11 @@ oai_status oai_responses_reason(oai_reader *r, oai_reasoning_field field,
 }
 
 /* What a whole text has beyond what came of it; nothing where it is another. */
-static oai_status rest_of(const oai_text *came, const oai_buf *whole,
-                          oai_scan_str *rest) {
+static oai_scan_str rest_of(const oai_text *came, const oai_buf *whole) {
   size_t n = came->buf.n;
-  rest->n = 0;
-  rest->escaped = false;
   if (came->high || whole->n <= n || memcmp(whole->p, came->buf.p, n) != 0)
-    return OAI_OK;
-  rest->p = whole->p + n;
-  rest->n = whole->n - n;
-  return OAI_OK;
+    return (oai_scan_str){NULL, 0, false};
+  return (oai_scan_str){whole->p + n, whole->n - n, false};
 }
 
 static oai_status unescape(oai_buf *b, const oai_scan_str *str) {
@@ -56,11 +51,10 @@ static oai_status unescape(oai_buf *b, const oai_scan_str *str) {
 static oai_status add_rest(oai_reader *r, oai_choice *choice, oai_call *call,
                            const oai_scan_str *arguments) {
   oai_buf whole;
-  oai_scan_str rest;
   if (arguments->n <= call->arguments.buf.n) return OAI_OK;
   oai_buf_init(&whole, SIZE_MAX / 4);
   oai_status status = unescape(&whole, arguments);
-  if (status == OAI_OK) status = rest_of(&call->arguments, &whole, &rest);
+  oai_scan_str rest = rest_of(&call->arguments, &whole);
   if (status == OAI_OK && rest.n)
     status = oai_delta_call_arguments(r->delta, choice, call, &rest, NULL);
   oai_buf_free(&whole);
@@ -195,7 +189,6 @@ static oai_status gather(const oai_reader *r, oai_slice item, oai_buf *whole) {
 /* The end of the text, where its events got lost. */
 static oai_status add_end(oai_reader *r, oai_choice *c, oai_slice output) {
   oai_buf whole;
-  oai_scan_str rest;
   oai_slice item;
   oai_status status = OAI_OK;
   oai_scan s = oai_wire_scan(r, output);
@@ -203,7 +196,7 @@ static oai_status add_end(oai_reader *r, oai_choice *c, oai_slice output) {
   oai_buf_init(&whole, SIZE_MAX / 4);
   while (status == OAI_OK && oai_scan_item(&s) && oai_scan_skip(&s, &item))
     status = gather(r, item, &whole);
-  if (status == OAI_OK) status = rest_of(&c->text, &whole, &rest);
+  oai_scan_str rest = rest_of(&c->text, &whole);
   if (status == OAI_OK && rest.n)
     status = oai_delta_text(r->delta, c, OAI_OP_TEXT, &rest);
   oai_buf_free(&whole);

@@ -218,14 +218,16 @@ local function broke(failure)
 end
 
 -- Where the rest of the answer can be read, after it broke. What came since the last time
--- makes the count of attempts start over.
+-- makes the count of attempts start over. True: what had a rest has none, since it has
+-- itself failed.
 local function note_rest(call, raw, failure)
   local rest = call.options.resume and broke(failure) and call.options.resume(raw)
   -- what was begun is never asked anew: a 401 or 409 to the GET says nothing of the answer
   if not rest and (failure.status or 0) >= 300 then rest = call.rest end
   if rest and rest ~= call.rest then call.fresh = call.made - 1 end
-  call.over = call.rest ~= nil and not rest -- the answer itself has failed
+  local over = call.rest ~= nil and not rest
   call.rest = rest or nil
+  return over
 end
 
 -- Reads what the exchange left, once, and notes the attempt.
@@ -248,15 +250,16 @@ local function conclude(call)
     local _
     _, _, call.refused = call.ticket:feed()
   end
+  local over
   if failure then
-    note_rest(call, raw, failure)
+    over = note_rest(call, raw, failure)
     local again = call.options.idempotency or call.rest or call.options.method == "GET"
     local rewinds = call.options.sink and call.options.sink.rewind ~= nil
     call.wait, call.asked = exchange:retry(call.made - call.fresh, again, call.rest or rewinds)
-    if call.over then call.wait = nil end
+    if over then call.wait = nil end
   end
   -- once: with another key the answer may be another, and the attempt does not count
-  local begun = call.over or raw.timing.first_content and not call.rest
+  local begun = over or raw.timing.first_content and not call.rest
   if failure and failure.kind == "authentication" and not begun and not call.rotated and key_sources[call.session] then
     call.rotated, call.rotating = true, true
   end

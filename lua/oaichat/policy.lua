@@ -78,7 +78,7 @@ end
 
 -- Tokens that go in, and that may come out where the request says so.
 local function estimate(parts, params)
-  local most = params and (params.max_completion_tokens or params.max_tokens or params.max_output_tokens)
+  local most = wires.most_tokens(params)
   return math.ceil(size_of(parts) / TOKEN_BYTES), type(most) == "number" and most or 0
 end
 

@@ -93,7 +93,7 @@ local function collect(self, event)
     if not answer then return true end
     answer.size, self.size = answer.size + #piece, self.size + #piece
     if self.size > self.answer_bytes then
-      return fatal(self, "too_large", "too_large", "the answer is larger than answer_bytes")
+      return fatal(self, "too_large", "too_large", "the answers that go on are larger than answer_bytes")
     end
     local list = answer[into]
     list[#list + 1] = piece

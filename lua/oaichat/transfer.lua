@@ -10,20 +10,25 @@ local M = {}
 --- Seconds between two reports of progress.
 M.INTERVAL = 0.1
 
--- Who is called may raise, or say no as io functions do: that ends the call.
-local function ask(call, what, fn, ...)
+--- Calls what the user gave. It may raise, or say no as io functions do.
+--- @param what string its name in the error
+--- @param fn function
+--- @return oaichat.Error|nil err kind "canceled": code "callback", or that its task was canceled
+function M.ask(what, fn, ...)
   local ok, value, why = wait.pcall(fn, ...)
-  if ok and value ~= false and not (value == nil and why ~= nil) then return true end
-  if not ok and errors.is(value) and value.kind == "canceled" then -- its task was
-    call.refused = value
-    call.exchange:cancel()
-    return false
-  end
+  if ok and value ~= false and not (value == nil and why ~= nil) then return nil end
+  if not ok and errors.is(value) and value.kind == "canceled" then return value end
   local text = what .. (ok and " failed: " or " raised: ") .. errors.text(ok and why or value)
-  call.refused = errors.new { kind = "canceled", code = "callback", message = text }
-  call.refused.safe_message = what .. (ok and " failed" or " raised an error")
-  call.exchange:cancel()
-  return false
+  local err = errors.new { kind = "canceled", code = "callback", message = text }
+  err.safe_message = what .. (ok and " failed" or " raised an error")
+  return err
+end
+
+-- The same, and a no ends the call.
+local function ask(call, what, fn, ...)
+  call.refused = M.ask(what, fn, ...)
+  if call.refused then call.exchange:cancel() end
+  return not call.refused
 end
 
 local function report(call, now)

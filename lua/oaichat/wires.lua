@@ -10,8 +10,15 @@ local MODULES = {
 
 -- What every API has by the same name, and what a turn itself puts there.
 local COMMON = { "temperature", "top_p", "response_format", "parallel_tool_calls" }
--- The most tokens of an answer.
+-- The name of the most tokens of an answer.
 local LIMIT = { chat = "max_tokens", responses = "max_output_tokens", anthropic = "max_tokens" }
+
+--- The most tokens of an answer, as any API's parameters say it.
+--- @param params table|nil
+--- @return any
+function M.most_tokens(params)
+  return params and (params.max_completion_tokens or params.max_output_tokens or params.max_tokens)
+end
 
 --- Parameters that were written for one API as another one takes them: what both have.
 --- @param params table
@@ -20,7 +27,7 @@ local LIMIT = { chat = "max_tokens", responses = "max_output_tokens", anthropic 
 function M.carried(params, wire)
   local out = {}
   for _, name in ipairs(COMMON) do out[name] = params[name] end
-  out[LIMIT[wire.name]] = params.max_completion_tokens or params.max_output_tokens or params.max_tokens
+  out[LIMIT[wire.name]] = M.most_tokens(params)
   return out
 end
 

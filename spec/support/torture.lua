@@ -94,10 +94,7 @@ end
 local function with_server(names, handler, body)
   local chat = require "oaichat"
   local testing = require "oaichat.testing"
-  for _, name in ipairs(names) do
-    local module = require("oaichat." .. name)
-    if name == "models" then module.get "gpt-4o-mini" end
-  end
+  for _, name in ipairs(names) do require("oaichat." .. name) end
   arm()
   local server = assert(testing.server(function(request, response) return handler(request, response, testing) end))
   local ok, why = pcall(body, chat, {
@@ -174,44 +171,19 @@ end
 
 -- A handshake, a message there and back in two fragments, a ping, the close.
 local function with_websocket()
-  local wait = require "oaichat.wait"
+  local peer = require "spec.support.ws_peer"
   local websocket = require "oaichat.websocket"
-  require "oaichat.websocket.handshake"
   arm()
-  local listener, peer, head = assert(core.listen()), nil, ""
-  local key
-  local function accept()
-    return core.base64(core.sha1(key .. "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-  end
-  local function serve()
-    listener:step()
-    local new = listener:accept()
-    if new then peer, head, key = new, "", nil end
-    local bytes = peer and peer:read() or ""
-    if key then
-      if bytes ~= "" then
-        peer:write(core.websocket_frame(1, "a", true, true) .. core.websocket_frame(9, "p", false, true)
-          .. core.websocket_frame(0, "b", false, true) .. core.websocket_frame(8, "\3\232", false, true), 60)
-      end
-      return
-    end
-    head = head .. bytes
-    key = head:find "\r\n\r\n" and head:match "Sec%-WebSocket%-Key: (%S+)"
-    if key then
-      peer:write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
-        .. "Sec-WebSocket-Accept: " .. accept() .. "\r\n\r\n", 60)
-    end
-  end
-  wait.watch(nil, serve)
   local ok, why = pcall(function()
-    local socket = check(websocket.connect {
-      url = ("ws://127.0.0.1:%d/v1"):format(listener:port()), timeout = 2, close_timeout = 0.02,
-    })
+    local url = peer.play(function(key) return peer.yes(key) end, function(one)
+      one:write(peer.frame(1, "a", true) .. peer.frame(9, "p") .. peer.frame(0, "b") .. peer.frame(8, "\3\232"), 60)
+    end)
+    local socket = check(websocket.connect { url = url, timeout = 2, close_timeout = 0.02 })
     check(socket:send_text "x")
     assert(check(socket:receive()) == "ab", "another message")
     socket:close()
   end)
-  wait.unwatch(serve)
+  peer.stop()
   if not ok then error(why, 0) end
 end
 

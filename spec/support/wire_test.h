@@ -1,57 +1,12 @@
-/* wire_test: what the tests of a wire have in common: a reader that is fed
- * events and bodies from heap blocks of their own, its delta as text, and a
- * stream at every split, cut at every byte, and in memory that runs out. Before
- * it is included: WIRE is the wire, HAS_PATTERN whether it is given a pattern,
- * SHOWS_WHOLE whether the wire's own object is in the text. */
+/* wire_test: what the tests of the newer wires have in common: a delta as text,
+ * and a stream at every split, cut at every byte, and in memory that runs out.
+ * Before it is included: what wire_feed wants, and SHOWS_WHOLE, whether the
+ * wire's own object is in the text. */
 #ifndef OAI_WIRE_TEST_H
 #define OAI_WIRE_TEST_H
 
-#include "test.h"
 #include "torture.h"
-
-typedef struct world {
-  oai_delta d;
-  oai_failure f;
-  oai_pattern p;
-  oai_reader r;
-} world;
-
-static void up(world *w) {
-  memset(w, 0, sizeof *w);
-  oai_delta_init(&w->d, 4);
-  oai_pattern_init(&w->p);
-  w->r = (oai_reader){&w->d, &w->f, {"sk-secret", 9},
-                      200,   16,    HAS_PATTERN ? &w->p : NULL};
-}
-
-static void down(world *w) {
-  oai_delta_free(&w->d);
-  oai_pattern_free(&w->p);
-}
-
-/* From a heap block of its own, so that a read past the end is seen. */
-static oai_read event_named(world *w, const char *name, const char *text) {
-  size_t n = strlen(text);
-  char *copy = malloc(n + !n);
-  if (n) memcpy(copy, text, n);
-  oai_sse_event e = {{copy, n}, {name, strlen(name)}, {NULL, 0}, -1};
-  oai_read read = WIRE.event(&w->r, &e);
-  free(copy);
-  return read;
-}
-
-static oai_read event(world *w, const char *text) {
-  return event_named(w, "", text);
-}
-
-static oai_read body(world *w, const char *text) {
-  size_t n = strlen(text);
-  char *copy = malloc(n + !n);
-  if (n) memcpy(copy, text, n);
-  oai_read read = WIRE.body(&w->r, (oai_slice){copy, n});
-  free(copy);
-  return read;
-}
+#include "wire_feed.h"
 
 static void say(oai_buf *out, const char *tag, const char *p, size_t n) {
   if (!n) return;

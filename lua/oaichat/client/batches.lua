@@ -7,7 +7,7 @@ local errors = require "oaichat.errors"
 local json = require "oaichat.json"
 local options = require "oaichat.options"
 local tables = require "oaichat.tables"
-local wait = require "oaichat.wait"
+local transfers = require "oaichat.transfer"
 
 local M = {}
 
@@ -177,12 +177,8 @@ local function read_file(client, id, seen, take, opts)
   end)
   local ok, why, err = client:_call(endpoints.groups.files.content, { id }, {}, tables.merged(opts, { to = write }))
   if not ok then return nil, why, err end
-  local fine, raised = wait.pcall(finish)
-  if not fine then
-    err = errors.new { kind = "canceled", code = "callback", message = "the receiver raised: " .. errors.text(raised) }
-    err.safe_message = "the receiver raised an error"
-    return nil, err.message, err
-  end
+  err = transfers.ask("the receiver", finish)
+  if err then return errors.fail(err) end
   if broken then
     return errors.fail {
       kind = "protocol", code = "bad_response", message = ("file %s: %s"):format(id, broken),

@@ -45,6 +45,13 @@ local function broken(text)
   return errors.fail { kind = "protocol", code = "bad_response", message = "embeddings: " .. text }
 end
 
+local function is_vector(list)
+  for _, x in ipairs(list) do
+    if type(x) ~= "number" then return false end
+  end
+  return list[1] ~= nil
+end
+
 -- An answer's vectors by their place in the request.
 local function vectors_of(answer, count, as_text)
   local data, out = answer.data, {}
@@ -56,7 +63,7 @@ local function vectors_of(answer, count, as_text)
     end
     local vector = item.embedding
     if type(vector) == "string" and not as_text then vector = core.floats(vector) end
-    if type(vector) == "table" and type(vector[1]) == "number" then
+    if type(vector) == "table" and is_vector(vector) then
       item.embedding = json.array(vector)
     elseif not (as_text and type(vector) == "string" and vector ~= "") then
       return broken "an embedding is no list of numbers"

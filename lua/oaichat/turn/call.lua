@@ -25,10 +25,10 @@ local function made_options(turn, asked)
   }
 end
 
--- A call changes nothing in its options: turns that say nothing of their own share them.
+-- A call changes nothing in its options: turns that share what they ask share them.
 local function options_of(turn, asked)
-  if next(turn.opts) ~= nil or turn.stop_at then return made_options(turn, asked) end
   local session = turn.session
+  if asked ~= session._asked or turn.stop_at then return made_options(turn, asked) end
   if session._call_asked ~= asked then
     session._call_asked, session._call_options = asked, made_options(turn, asked)
   end

@@ -10,7 +10,7 @@ local json = require "oaichat.json"
 local lab = require "spec.support.client_lab"
 local uploads = require "oaichat.client.uploads"
 
-local case, client, write, read = lab.case, lab.client, lab.write, lab.read
+local case, client, write, read = lab.case, lab.client, lab.write, folder.read
 
 -- The parts of a form: name -> { head, body }.
 local function parts_of(request)

@@ -27,19 +27,8 @@ end
 --- @return string path
 function M.write(name, text)
   local path = M.dir .. "/" .. name
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
+  folder.write(path, text)
   return path
-end
-
---- @return string|nil text nil: there is no such file
-function M.read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "*a"
-  file:close()
-  return text
 end
 
 --- The names in the case's folder.

@@ -21,10 +21,11 @@
 
 /* ---- live objects a class ----------------------------------------------- */
 
-static const char *const classes[] = {OAI_ENGINE, OAI_SESSION,  OAI_EXCHANGE,
-                                      OAI_SSE,    OAI_TIMER,    OAI_LISTENER,
-                                      OAI_PEER,   OAI_CONN,     OAI_FILE,
-                                      OAI_EITHER, OAI_WEBSOCKET};
+/* What each request counts first. */
+static const char *const classes[] = {OAI_EXCHANGE, OAI_ENGINE, OAI_SESSION,
+                                      OAI_SSE,      OAI_TIMER,  OAI_LISTENER,
+                                      OAI_PEER,     OAI_CONN,   OAI_FILE,
+                                      OAI_EITHER,   OAI_WEBSOCKET};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 
 /* Its address is the registry key of the counters. */
@@ -41,7 +42,10 @@ static long *counters(lua_State *L) {
 void oai_live(lua_State *L, const char *class_name, int by) {
   long *live = counters(L);
   for (int i = 0; live && i < NCLASSES; i++)
-    if (strcmp(classes[i], class_name) == 0) live[i] += by;
+    if (strcmp(classes[i], class_name) == 0) {
+      live[i] += by;
+      return;
+    }
 }
 
 /* live() -> { [class name] = C objects that are not closed } */
@@ -61,11 +65,15 @@ static int core_live(lua_State *L) {
 void **oai_box_new(lua_State *L, const char *class_name) {
   void **box = oai_newuserdata(L, sizeof *box);
   *box = NULL;
-  lua_newtable(L);
-  lua_setuservalue(L, -2);
   luaL_getmetatable(L, class_name);
   lua_setmetatable(L, -2);
   return box;
+}
+
+void oai_box_keeps(lua_State *L) {
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setuservalue(L, -3);
 }
 
 void *oai_box_check(lua_State *L, int i, const char *class_name) {
@@ -297,6 +305,7 @@ int luaopen_oaichat_core(lua_State *L) {
   oai_open_engine(L);
   oai_open_session(L);
   oai_open_exchange(L);
+  oai_open_reply(L);
   oai_open_sse(L);
   oai_open_timer(L);
   oai_open_either(L);

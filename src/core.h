@@ -24,9 +24,12 @@
 #define OAI_BPE "oaichat.bpe"
 #define OAI_WEBSOCKET "oaichat.websocket"
 #define OAI_DIRECTORY "oaichat.directory"
+#define OAI_ANSWER "oaichat.answer"
 
-/* Pushes a closed box of a class. Its user value is a fresh table. */
+/* Pushes a closed box of a class. */
 void **oai_box_new(lua_State *L, const char *class_name);
+/* Pushes a fresh table that the box at the top keeps, as its user value. */
+void oai_box_keeps(lua_State *L);
 /* The object in the box at index i; raises "NAME is closed" on a closed one and
  * a type error on anything else. */
 void *oai_box_check(lua_State *L, int i, const char *class_name);
@@ -47,6 +50,7 @@ void oai_open_clock(lua_State *L);
 void oai_open_engine(lua_State *L);
 void oai_open_session(lua_State *L);
 void oai_open_exchange(lua_State *L);
+void oai_open_reply(lua_State *L);
 void oai_open_sse(lua_State *L);
 void oai_open_timer(lua_State *L);
 void oai_open_either(lua_State *L);

@@ -120,6 +120,20 @@ static int exchange_drain(lua_State *L) {
   return 1;
 }
 
+/* exchange:plain() -> false: not done yet | nothing: done, and not plain | text,
+ * finish_reason | nil, model | nil, id | nil, body, header lines, and the
+ * seconds connect | nil, first_byte, total: a whole answer that is the text of
+ * one choice and no more. What else it says, oaichat.core.answer_of reads from
+ * its body and exchange:result() from here. Reads and drops as drain does. */
+static int exchange_plain(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  oai_exchange_want_plain(c->x);
+  if (!c->over) drain(L, c);
+  if (c->over) return oai_plain_push(L, c->x);
+  lua_pushboolean(L, 0);
+  return 1;
+}
+
 /* exchange:ready() -> next has something, or the end is there */
 static int exchange_ready(lua_State *L) {
   oai_core_exchange *c = check(L);
@@ -247,6 +261,8 @@ static int exchange_result(lua_State *L) {
   oai_core_exchange *c = check(L);
   if (!c->over) drain(L, c);
   if (!c->over) return luaL_error(L, "the exchange is not done");
+  oai_exchange_read_all(c->x);
+  if (oai_exchange_nomem(c->x)) return luaL_error(L, "not enough memory");
   oai_reply_push(L, c->x);
   if (!oai_exchange_failure(c->x)) return 1;
   oai_failure_push(L, c->x);
@@ -320,6 +336,7 @@ static const luaL_Reg methods[] = {{"next", exchange_next},
                                    {"text", exchange_text},
                                    {"chunks", exchange_chunks},
                                    {"drain", exchange_drain},
+                                   {"plain", exchange_plain},
                                    {"ready", exchange_ready},
                                    {"wait", exchange_wait},
                                    {"done", exchange_done},

@@ -70,7 +70,7 @@ static int core_listen(lua_State *L) {
       return luaL_error(L, "port must be from 0 to 65535");
   }
   void **box = oai_box_new(L, OAI_LISTENER);
-  lua_getuservalue(L, -1);
+  oai_box_keeps(L);
   lua_newtable(L);
   lua_pushliteral(L, "v");
   lua_setfield(L, -2, "__mode");
@@ -125,7 +125,7 @@ static int listener_accept(lua_State *L) {
   lua_settop(L, 1);
   if (!oai_listener_waiting(l)) return 0;
   void **box = oai_box_new(L, OAI_PEER);
-  lua_getuservalue(L, 2);
+  oai_box_keeps(L);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
   *box = oai_listener_accept(l);

@@ -37,9 +37,11 @@ oai_waitable *oai_waitable_check(lua_State *L, int i);
  * session:send or session:stream and pushes it. */
 int oai_exchange_push(lua_State *L, bool stream);
 
-/* Anchors the body's strings (one, or a list of them) in the table at `anchor`
- * and fills parts; gives their number. */
-size_t oai_read_body(lua_State *L, int body, int anchor, oai_slice *parts);
+/* Fills parts with the body's strings (one, or a list of them); gives their
+ * number. */
+size_t oai_read_body(lua_State *L, int body, oai_slice *parts);
+/* Anchors them in the table at `anchor`. */
+void oai_keep_body(lua_State *L, int body, int anchor);
 /* Reads options.form, if the options at index 3 have one, and pushes it: what
  * it points at is anchored in the table at `anchor`. NULL: no form. Raises. */
 oai_form_part *oai_read_form(lua_State *L, int anchor, size_t *n);
@@ -53,6 +55,9 @@ struct oai_conn *oai_conn_at(lua_State *L, int i, const char **url);
 void oai_buf_push(lua_State *L, const oai_buf *b);
 /* Pushes what was assembled, and why it failed (call only when it did). */
 void oai_reply_push(lua_State *L, const oai_exchange *x);
+/* What a plain answer is told by; 0: it is not plain. See exchange:plain(). */
+int oai_plain_push(lua_State *L, const oai_exchange *x);
+const oai_wire *oai_wire_named(const char *name); /* NULL: none of that name */
 /* What came next: its kind, and the values exchange:next gives for it. */
 int oai_op_push(lua_State *L, const oai_exchange *x, const oai_op *op);
 void oai_failure_push(lua_State *L, const oai_exchange *x);

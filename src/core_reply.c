@@ -4,6 +4,9 @@
 #include "core_json.h"
 #include "core_objects.h"
 
+#include <stdint.h>
+#include <stdlib.h>
+
 void oai_buf_push(lua_State *L, const oai_buf *b) {
   lua_pushlstring(L, b->p ? b->p : "", b->n);
 }
@@ -95,11 +98,10 @@ static void push_timing(lua_State *L, const oai_exchange *x) {
 }
 
 /* The wire's own object and items, as JSON. */
-static void set_items(lua_State *L, const oai_exchange *x) {
-  const oai_delta *d = oai_exchange_delta(x);
+static void set_items(lua_State *L, const oai_delta *d, const oai_wire *wire) {
   set_buf(L, "whole", &d->whole);
   if (!d->nitems && !d->whole.n) return;
-  set_string(L, "api", oai_exchange_wire(x)->name);
+  set_string(L, "api", wire->name);
   set_number(L, "sequence", d->sequence);
   int n = 0;
   lua_createtable(L, (int)d->nitems, 0);
@@ -125,8 +127,8 @@ static void set_body(lua_State *L, const oai_exchange *x) {
   lua_setfield(L, -2, "status");
 }
 
-void oai_reply_push(lua_State *L, const oai_exchange *x) {
-  const oai_delta *d = oai_exchange_delta(x);
+static void push_answer(lua_State *L, const oai_delta *d,
+                        const oai_wire *wire) {
   lua_createtable(L, 0, 8);
   set_buf(L, "id", &d->id);
   set_buf(L, "model", &d->model);
@@ -141,11 +143,96 @@ void oai_reply_push(lua_State *L, const oai_exchange *x) {
   }
   lua_setfield(L, -2, "choices");
   set_extras(L, d->extras);
-  set_items(L, x);
+  set_items(L, d, wire);
+}
+
+void oai_reply_push(lua_State *L, const oai_exchange *x) {
+  push_answer(L, oai_exchange_delta(x), oai_exchange_wire(x));
   push_timing(L, x);
   lua_setfield(L, -2, "timing");
   set_body(L, x);
 }
+
+/* ---- plain answers ------------------------------------------------------ */
+
+static void push_text(lua_State *L, const oai_buf *b) {
+  if (b->n)
+    oai_buf_push(L, b);
+  else
+    lua_pushnil(L);
+}
+
+static void push_seconds(lua_State *L, double value) {
+  if (value < 0)
+    lua_pushnil(L);
+  else
+    lua_pushnumber(L, value);
+}
+
+int oai_plain_push(lua_State *L, const oai_exchange *x) {
+  oai_slice body, head;
+  oai_timing t = oai_exchange_timing(x);
+  if (!oai_exchange_plain(x, &body, &head)) return 0;
+  const oai_delta *d = oai_exchange_delta(x);
+  luaL_checkstack(L, 9, "plain");
+  oai_buf_push(L, &d->choices[0].text.buf);
+  push_text(L, &d->choices[0].finish);
+  push_text(L, &d->model);
+  push_text(L, &d->id);
+  lua_pushlstring(L, body.p, body.n);
+  lua_pushlstring(L, head.n ? head.p : "", head.n);
+  push_seconds(L, t.connect);
+  push_seconds(L, t.first_byte);
+  push_seconds(L, t.total);
+  return 9;
+}
+
+static int answer_close(lua_State *L) {
+  oai_delta *d = oai_box_take(L, 1, OAI_ANSWER);
+  if (!d) return 0;
+  oai_delta_free(d);
+  free(d);
+  return 0;
+}
+
+/* answer_of(wire, body) -> reply, as exchange:result() gives it: all of an
+ * answer of which exchange:plain() told the text */
+static int core_answer_of(lua_State *L) {
+  enum { DEPTH_MAX = 1000 };
+  oai_failure failure;
+  oai_slice body;
+  const oai_wire *wire = oai_wire_named(luaL_checkstring(L, 1));
+  luaL_argcheck(L, wire, 1, "unknown wire");
+  body.p = luaL_checklstring(L, 2, &body.n);
+  lua_settop(L, 2);
+  void **box = oai_box_new(L, OAI_ANSWER); /* 3 */
+  oai_delta *d = *box = malloc(sizeof *d);
+  if (!d) return luaL_error(L, "not enough memory");
+  oai_delta_init(d, SIZE_MAX);
+  oai_reader r = {d, &failure, {NULL, 0}, 200, DEPTH_MAX, NULL};
+  if (wire->body(&r, body) != OAI_READ_DONE || oai_delta_end(d) != OAI_OK)
+    return luaL_error(L, "not enough memory");
+  push_answer(L, d, wire);
+  lua_insert(L, 1);
+  lua_replace(L, 2); /* the box: closed at once, not when it is collected */
+  lua_settop(L, 2);
+  lua_pushcfunction(L, answer_close);
+  lua_pushvalue(L, 2);
+  lua_call(L, 1, 0);
+  lua_settop(L, 1);
+  return 1;
+}
+
+static const luaL_Reg none[] = {{NULL, NULL}};
+static const luaL_Reg functions[] = {{"answer_of", core_answer_of},
+                                     {NULL, NULL}};
+
+void oai_open_reply(lua_State *L) {
+  oai_class(L, OAI_ANSWER, none, answer_close);
+  oai_setfuncs(L, functions);
+}
+
+/* ---- failures ----------------------------------------------------------- */
 
 void oai_failure_table(lua_State *L, const oai_failure *f, bool content) {
   lua_createtable(L, 0, 10);

@@ -6,10 +6,8 @@
 
 #include <string.h>
 
-size_t oai_read_body(lua_State *L, int body, int anchor, oai_slice *parts) {
+size_t oai_read_body(lua_State *L, int body, oai_slice *parts) {
   if (lua_type(L, body) == LUA_TSTRING) {
-    lua_pushvalue(L, body);
-    lua_rawseti(L, anchor, 1);
     parts[0].p = lua_tolstring(L, body, &parts[0].n);
     return 1;
   }
@@ -20,9 +18,21 @@ size_t oai_read_body(lua_State *L, int body, int anchor, oai_slice *parts) {
       luaL_error(L, "body: part %d is a %s, not a string", (int)i + 1,
                  luaL_typename(L, -1));
     parts[i].p = lua_tolstring(L, -1, &parts[i].n);
-    lua_rawseti(L, anchor, (int)i + 1);
+    lua_pop(L, 1);
   }
   return n;
+}
+
+void oai_keep_body(lua_State *L, int body, int anchor) {
+  bool one = lua_type(L, body) == LUA_TSTRING;
+  size_t n = one ? 1 : lua_rawlen(L, body);
+  for (size_t i = 0; i < n; i++) {
+    if (one)
+      lua_pushvalue(L, body);
+    else
+      lua_rawgeti(L, body, (int)i + 1);
+    lua_rawseti(L, anchor, (int)i + 1);
+  }
 }
 
 /* The path joins the base URL as it is: it must not reach into the host's name,

@@ -257,7 +257,7 @@ static const char *read_endpoint(lua_State *L, int options, oai_endpoint *e) {
   return wrong;
 }
 
-static const oai_wire *wire_named(const char *name) {
+const oai_wire *oai_wire_named(const char *name) {
   static const oai_wire *const wires[] = {&oai_wire_chat, &oai_wire_responses,
                                           &oai_wire_anthropic, &oai_wire_raw,
                                           &oai_wire_json};
@@ -293,7 +293,7 @@ static int core_new(lua_State *L) {
   s->endpoint = oai_endpoint_new();
   if (!s->endpoint) return luaL_error(L, "not enough memory");
   lua_getfield(L, 1, "wire");
-  s->wire = wire_named(luaL_optstring(L, -1, "chat"));
+  s->wire = oai_wire_named(luaL_optstring(L, -1, "chat"));
   if (!s->wire) return luaL_error(L, "unknown wire");
   lua_getfield(L, 1, "path");
   const char *path = luaL_optstring(L, -1, "/chat/completions");

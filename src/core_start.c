@@ -61,21 +61,36 @@ static int start(lua_State *L, oai_core_session *s, oai_core_exchange *c,
   return 1;
 }
 
+/* What must outlive this call is anchored in a table at index 6: a body that is
+ * not copied, and a form's parts. */
+static void anchor(lua_State *L, const oai_request *r) {
+  if (oai_request_copied(r) && !lua_istable(L, 3)) {
+    lua_pushnil(L);
+    return;
+  }
+  oai_box_keeps(L);
+  if (!oai_request_copied(r)) oai_keep_body(L, 2, 6);
+}
+
 int oai_exchange_push(lua_State *L, bool stream) {
   oai_core_session *s = oai_box_check(L, 1, OAI_SESSION);
   oai_request r;
+  oai_slice some[8], *parts = some;
   memset(&r, 0, sizeof r);
   r.stream = stream;
   if (lua_type(L, 2) != LUA_TSTRING) luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 3);
   size_t n = lua_istable(L, 2) ? lua_rawlen(L, 2) : 1;
-  oai_slice *parts = lua_newuserdata(L, (n ? n : 1) * sizeof *parts); /* 4 */
-  void **box = oai_box_new(L, OAI_EXCHANGE);                          /* 5 */
+  if (n <= sizeof some / sizeof *some)
+    lua_pushnil(L);
+  else
+    parts = lua_newuserdata(L, n * sizeof *parts); /* 4 */
+  void **box = oai_box_new(L, OAI_EXCHANGE); /* 5 */
   oai_core_exchange *c = *box = calloc(1, sizeof *c);
   if (!c) return luaL_error(L, "not enough memory");
   oai_live(L, OAI_EXCHANGE, 1);
-  lua_getuservalue(L, 5); /* 6 */
-  r.nparts = oai_read_body(L, 2, 6, parts);
+  r.nparts = oai_read_body(L, 2, parts);
   r.parts = parts;
+  anchor(L, &r);
   return start(L, s, c, &r);
 }

@@ -35,8 +35,10 @@ static void drop_ready(oai_endpoint *e) {
   for (int i = 0; i < 2; i++) {
     oai_ready_handle *ready = &e->ready[i];
     if (ready->easy) curl_easy_cleanup(ready->easy);
+    curl_url_cleanup(ready->parsed);
     oai_headers_free(ready->headers);
     free(ready->url);
+    free(ready->memory);
     memset(ready, 0, sizeof *ready);
   }
 }

@@ -187,9 +187,30 @@ static void init(oai_exchange *x, const oai_request *r) {
   oai_pattern_init(&x->pattern);
 }
 
+/* What the last exchange left, so that one request behind another takes no
+ * large piece from the heap. */
+static oai_exchange *new_exchange(oai_endpoint *e, bool stream) {
+  oai_exchange *x = e->ready[stream].memory;
+  e->ready[stream].memory = NULL;
+  if (x)
+    memset(x, 0, sizeof *x);
+  else
+    x = calloc(1, sizeof *x);
+  return x;
+}
+
+/* Beside a handle that stays ready. */
+static void leave_memory(oai_exchange *x) {
+  oai_ready_handle *ready = &x->endpoint->ready[x->stream];
+  bool kept = ready->easy && !ready->memory;
+  if (kept) ready->memory = x;
+  oai_endpoint_unref(x->endpoint);
+  if (!kept) free(x);
+}
+
 oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
                                  const oai_wire *wire, oai_request *request) {
-  oai_exchange *x = calloc(1, sizeof *x);
+  oai_exchange *x = new_exchange(endpoint, request->stream);
   if (!x) {
     curl_slist_free_all(request->headers);
     oai_form_free(request->form);
@@ -235,6 +256,7 @@ void oai_exchange_free(oai_exchange *x) {
   oai_form_free(x->form);
   oai_headers_free(x->headers);
   free(x->url);
+  curl_url_cleanup(x->parsed);
   free(x->parts);
   free(x->joined);
   free(x->failure);
@@ -244,9 +266,8 @@ void oai_exchange_free(oai_exchange *x) {
   oai_sse_free(&x->sse);
   oai_delta_free(&x->delta);
   oai_pattern_free(&x->pattern);
-  oai_endpoint_unref(x->endpoint);
   oai_engine_unref(x->engine);
-  free(x);
+  leave_memory(x);
 }
 
 /* ---- questions ---------------------------------------------------------- */
@@ -286,6 +307,10 @@ const oai_delta *oai_exchange_delta(const oai_exchange *x) {
 }
 int oai_exchange_status(const oai_exchange *x) {
   return x->status;
+}
+
+bool oai_exchange_nomem(const oai_exchange *x) {
+  return x->nomem;
 }
 
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body) {
@@ -332,8 +357,14 @@ bool oai_exchange_rekeyed(const oai_exchange *x) {
 
 bool oai_exchange_shows_key(const oai_exchange *x, oai_slice bytes) {
   oai_slice key = oai_exchange_key(x);
-  for (size_t i = 0; key.n && i + key.n <= bytes.n; i++)
-    if (memcmp(bytes.p + i, key.p, key.n) == 0) return true;
+  const char *p = bytes.p, *end;
+  if (!bytes.n) return false;
+  end = p + bytes.n;
+  for (; key.n && (size_t)(end - p) >= key.n; p++) {
+    p = memchr(p, *key.p, (size_t)(end - p) - key.n + 1);
+    if (!p) return false;
+    if (memcmp(p, key.p, key.n) == 0) return true;
+  }
   return false;
 }
 

@@ -15,7 +15,8 @@
 typedef struct oai_exchange oai_exchange;
 
 typedef struct oai_request {
-  const oai_slice *parts; /* the body; its bytes outlive the exchange */
+  const oai_slice *parts; /* the body; its bytes outlive the exchange unless
+                             they are copied */
   size_t nparts;
   const char *path;           /* appended to the endpoint's base */
   const char *method;         /* NULL: POST */
@@ -48,6 +49,8 @@ typedef struct oai_progress {
   curl_off_t sent, to_send, received, to_receive;
 } oai_progress;
 
+/* The body is small and in several pieces: they are joined at the start. */
+bool oai_request_copied(const oai_request *r);
 /* NULL: no memory. Always takes request->headers and form over. */
 oai_exchange *oai_exchange_start(oai_engine *engine, oai_endpoint *endpoint,
                                  const oai_wire *wire, oai_request *request);
@@ -62,6 +65,9 @@ void oai_exchange_cancel(oai_exchange *x);
 /* From now on the raw data of each event is handed out instead of ops; on a raw
  * wire nothing else is. */
 void oai_exchange_want_chunks(oai_exchange *x);
+/* From now on an answer that is text alone may be told as oai_exchange_plain
+ * tells it; what else it has is read when somebody asks: read_all. */
+void oai_exchange_want_plain(oai_exchange *x);
 oai_pull oai_exchange_next(oai_exchange *x, oai_op *op, oai_sse_event *event);
 /* Something can be pulled. */
 bool oai_exchange_ready(const oai_exchange *x);
@@ -77,6 +83,14 @@ const oai_failure *oai_exchange_failure(const oai_exchange *x);
 const oai_wire *oai_exchange_wire(const oai_exchange *x);
 const oai_delta *oai_exchange_delta(const oai_exchange *x);
 int oai_exchange_status(const oai_exchange *x);
+/* A whole answer that is text alone, behind want_plain: its text is in the
+ * delta, all of it in the body. False: it is more, or its headers repeat the
+ * key. Slices last as long as the exchange. */
+bool oai_exchange_plain(const oai_exchange *x, oai_slice *body,
+                        oai_slice *head);
+/* Puts into the delta all that a plain answer has. */
+void oai_exchange_read_all(oai_exchange *x);
+bool oai_exchange_nomem(const oai_exchange *x);
 /* What came of the body, on a raw wire, unless events; false on any other. */
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body);
 /* The last value of a header of the final answer; p is NULL without one. */

@@ -54,6 +54,7 @@ bool oai_exchange_again(oai_exchange *x) {
     x->url = url;
     x->hops++;
     x->usual = false;
+    curl_easy_setopt(x->transfer.easy, CURLOPT_CURLU, NULL);
     curl_easy_setopt(x->transfer.easy, CURLOPT_URL, x->url);
   } else if (was_dead(x)) {
     x->reconnected = true;

@@ -19,6 +19,8 @@ enum { OAI_PAUSE_AT = 256 * 1024 };
 enum { OAI_MERGE_MAX = 4096 };
 /* What is kept of a body that shows no event, and of an error's body. */
 enum { OAI_HEAD_MAX = 64 * 1024, OAI_ERROR_MAX = 256 * 1024 };
+/* A plain answer up to this size is told by its text and its body. */
+enum { OAI_PLAIN_MAX = 64 * 1024 };
 
 struct oai_exchange {
   oai_transfer transfer; /* first: curl's private pointer leads here */
@@ -35,6 +37,7 @@ struct oai_exchange {
   unsigned key_version; /* whose key is in the headers */
   oai_buf key;          /* a copy, where the endpoint's may change meanwhile */
   char *url;
+  CURLU *parsed; /* the same; NULL behind a redirect */
   struct curl_slist *headers;
   oai_slice *parts;
   char *joined; /* a small body in one piece */
@@ -64,6 +67,8 @@ struct oai_exchange {
   oai_pattern pattern;
   oai_failure *failure;
   bool ended, proved, draining, had_event, delta_ended, had_leftover;
+  bool want_plain;
+  bool plain; /* the delta has the answer's text; the rest is in the body */
   double start, total_at; /* total_at < 0: no deadline */
   double headers_at, first_content_at, content_at, finished_at, ended_at;
   double byte_at;      /* last byte after the finish */

@@ -133,6 +133,25 @@ static void quote_body(oai_exchange *x) {
   if (!f->text[0]) oai_failure_quote(f, body_of(x), oai_exchange_key(x));
 }
 
+/* The text of an answer that is nothing else; false: it is more than that. */
+static bool take_plain(oai_exchange *x) {
+  oai_read read;
+  if (!x->want_plain || x->stream || x->resumable || !x->wire->plain ||
+      x->body.n > OAI_PLAIN_MAX || x->result != CURLE_OK)
+    return false;
+  oai_reader r = oai_exchange_reader(x);
+  read = x->wire->plain(&r, body_of(x));
+  if (read == OAI_READ_MORE) return false;
+  x->plain = read == OAI_READ_DONE;
+  if (x->plain) {
+    oai_exchange_succeed(x);
+  } else {
+    x->nomem = true;
+    oai_exchange_end(x);
+  }
+  return true;
+}
+
 static void judge_whole(oai_exchange *x) {
   if (x->result == CURLE_BAD_CONTENT_ENCODING ||
       (x->body.n == 0 && (x->result != CURLE_OK || cut_in_decoding(x)))) {
@@ -147,6 +166,7 @@ static void judge_whole(oai_exchange *x) {
       oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
     return;
   }
+  if (take_plain(x)) return;
   if (!oai_exchange_failing(x)) {
     oai_exchange_end(x);
     return;
@@ -196,6 +216,28 @@ static void judge_stream(oai_exchange *x) {
     oai_exchange_fail(x, OAI_PROTOCOL, "bad_response");
     quote_body(x);
   }
+}
+
+void oai_exchange_want_plain(oai_exchange *x) {
+  x->want_plain = true;
+}
+
+bool oai_exchange_plain(const oai_exchange *x, oai_slice *body,
+                        oai_slice *head) {
+  *body = body_of(x);
+  *head = (oai_slice){x->head.p, x->head.n};
+  return x->plain && !x->failure && !oai_exchange_shows_key(x, *head);
+}
+
+void oai_exchange_read_all(oai_exchange *x) {
+  oai_failure none;
+  if (!x->plain) return;
+  oai_reader r = oai_exchange_reader(x);
+  r.failure = &none;
+  x->plain = false;
+  oai_delta_free(&x->delta);
+  if (x->wire->body(&r, body_of(x)) != OAI_READ_DONE) x->nomem = true;
+  x->delta.next_op = x->delta.nops; /* they were taken */
 }
 
 /* Bytes prove nothing; their end does. */

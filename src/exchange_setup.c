@@ -40,13 +40,20 @@ static int on_seek(void *arg, curl_off_t offset, int origin) {
   return CURL_SEEKFUNC_OK;
 }
 
-static bool join_parts(oai_exchange *x, const oai_request *r) {
+static size_t size_of(const oai_request *r) {
   size_t total = 0;
   for (size_t i = 0; i < r->nparts; i++) total += r->parts[i].n;
+  return total;
+}
+
+bool oai_request_copied(const oai_request *r) {
+  return r->nparts > 1 && size_of(r) <= JOIN_MAX;
+}
+
+static bool join_parts(oai_exchange *x, const oai_request *r) {
+  size_t total = size_of(r);
   x->body_size = (curl_off_t)total;
-  if (r->nparts <= 1) {
-    x->joined = NULL;
-  } else if (total <= JOIN_MAX) {
+  if (oai_request_copied(r)) {
     char *p = x->joined = malloc(total + 1);
     if (!p) return false;
     for (size_t i = 0; i < r->nparts; p += r->parts[i++].n)
@@ -112,6 +119,42 @@ static bool add_key(oai_exchange *x) {
   return ok;
 }
 
+#define USER_AGENT "User-Agent: oaichat/0.1"
+
+/* libcurl takes an encoded body that is cut for a whole one: not where its end
+ * is the only proof. */
+static bool takes_encoded(const oai_exchange *x) {
+  return !x->stream && !x->pull && x->wire->answer != OAI_ANSWER_BYTES;
+}
+
+/* What libcurl is built to decode, in the order in which it says so. */
+static bool add_encodings(oai_exchange *x) {
+  const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
+  char line[64] = "Accept-Encoding: ";
+  if (v->features & CURL_VERSION_LIBZ) strcat(line, "deflate, gzip, ");
+  if (v->features & CURL_VERSION_BROTLI) strcat(line, "br, ");
+#ifdef CURL_VERSION_ZSTD
+  if (v->features & CURL_VERSION_ZSTD) strcat(line, "zstd, ");
+#endif
+  size_t n = strlen(line);
+  if (line[n - 2] != ',') return true; /* none */
+  line[n - 2] = 0;
+  return add(&x->headers, line);
+}
+
+/* What libcurl prints by itself for each request it prints twice; a header of
+ * ours once. A proxy that tunnels is told by its own list. */
+static bool set_own_headers(oai_exchange *x, bool ok) {
+  static const struct curl_slist for_proxy = {(char *)USER_AGENT, NULL};
+  curl_easy_setopt(x->transfer.easy, CURLOPT_PROXYHEADER,
+                   (struct curl_slist *)&for_proxy);
+  if (!oai_header_has(x->headers, "user-agent"))
+    ok = ok && add(&x->headers, USER_AGENT);
+  if (takes_encoded(x) && !oai_header_has(x->headers, "accept-encoding"))
+    ok = ok && add_encodings(x);
+  return ok;
+}
+
 static bool set_headers(oai_exchange *x) {
   const oai_endpoint *e = x->endpoint;
   bool ok = true;
@@ -129,6 +172,7 @@ static bool set_headers(oai_exchange *x) {
                                 : x->wire->answer == OAI_ANSWER_BYTES
                                     ? "Accept: */*"
                                     : "Accept: application/json");
+  ok = set_own_headers(x, ok);
   if (may_expect(x)) ok = ok && add(&x->headers, "Expect:");
   ok = ok && add_key(x);
   curl_easy_setopt(x->transfer.easy, CURLOPT_HTTPHEADER, x->headers);
@@ -163,17 +207,17 @@ static void set_route(const oai_endpoint *e, CURL *h) {
 }
 
 static void set_options(oai_exchange *x, CURL *h) {
-  curl_easy_setopt(h, CURLOPT_URL, x->url);
+  /* libcurl would parse a text anew, and print it, for each request */
+  if (x->parsed)
+    curl_easy_setopt(h, CURLOPT_CURLU, x->parsed);
+  else
+    curl_easy_setopt(h, CURLOPT_URL, x->url);
   oai_easy_basics(h, x->endpoint->ca_file);
-  curl_easy_setopt(h, CURLOPT_USERAGENT, "oaichat/0.1");
   curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, oai_exchange_on_body);
   curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, oai_exchange_on_header);
   /* a stream comes in drops; a large buffer would be most of its memory */
   if (x->stream) curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)STREAM_BUFFER);
-  /* libcurl takes an encoded body that is cut for a whole one: not where its
-   * end is the only proof */
-  if (!x->stream && !x->pull && x->wire->answer != OAI_ANSWER_BYTES)
-    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
+  if (takes_encoded(x)) curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "");
   set_route(x->endpoint, h);
 }
 
@@ -186,6 +230,12 @@ static bool set_url(oai_exchange *x, const oai_request *r) {
   if (!x->url) return false;
   snprintf(x->url, n, "%s%s%s", e->base, r->path, e->query);
   if (*e->query && strchr(r->path, '?')) x->url[n - 1 - strlen(e->query)] = '&';
+  x->parsed = curl_url();
+  if (!x->parsed) return false;
+  if (curl_url_set(x->parsed, CURLUPART_URL, x->url, 0) != CURLUE_OK) {
+    curl_url_cleanup(x->parsed); /* libcurl says what is wrong with it */
+    x->parsed = NULL;
+  }
   return true;
 }
 
@@ -215,8 +265,9 @@ static bool take_ready(oai_exchange *x, const oai_request *r) {
     return false;
   x->transfer.easy = ready->easy;
   x->url = ready->url;
+  x->parsed = ready->parsed;
   x->headers = ready->headers;
-  memset(ready, 0, sizeof *ready);
+  *ready = (oai_ready_handle){NULL, NULL, NULL, NULL, ready->memory};
   return true;
 }
 
@@ -231,8 +282,9 @@ void oai_exchange_put_away(oai_exchange *x) {
   }
   curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
   curl_easy_setopt(h, CURLOPT_POSTFIELDS, NULL);
-  *ready = (oai_ready_handle){h, x->url, x->headers};
+  *ready = (oai_ready_handle){h, x->url, x->parsed, x->headers, ready->memory};
   x->url = NULL;
+  x->parsed = NULL;
   x->headers = NULL;
 }
 

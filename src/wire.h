@@ -38,6 +38,10 @@ typedef struct oai_wire {
   /* A whole answer with a status below 300. */
   oai_read (*body)(oai_reader *r, oai_slice body);
   oai_answer answer;
+  /* A whole answer that is nothing but the text of one choice; MORE: it is not,
+   * and nothing was taken. What else it has is left in the body; it needs no
+   * failure. NULL: this wire tells none. */
+  oai_read (*plain)(oai_reader *r, oai_slice body);
 } oai_wire;
 
 #endif

@@ -216,4 +216,4 @@ static oai_read anthropic_body(oai_reader *r, oai_slice body) {
 }
 
 const oai_wire oai_wire_anthropic = {"anthropic", anthropic_event,
-                                     anthropic_body, OAI_ANSWER_REPLY};
+                                     anthropic_body, OAI_ANSWER_REPLY, NULL};

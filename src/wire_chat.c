@@ -239,4 +239,4 @@ static oai_read chat_body(oai_reader *r, oai_slice body) {
 }
 
 const oai_wire oai_wire_chat = {"chat", chat_event, chat_body,
-                                OAI_ANSWER_REPLY};
+                                OAI_ANSWER_REPLY, oai_chat_plain};

@@ -1,5 +1,6 @@
-/* wire_chat_internal: what wire_chat.c (the completion and its choices) and
- * wire_chat_message.c (a message or a delta of one) share. */
+/* wire_chat_internal: what wire_chat.c (the completion and its choices),
+ * wire_chat_message.c (a message or a delta of one) and wire_chat_plain.c (a
+ * completion that is text alone) share. */
 #ifndef OAI_WIRE_CHAT_INTERNAL_H
 #define OAI_WIRE_CHAT_INTERNAL_H
 
@@ -29,5 +30,7 @@ void oai_chat_keep(oai_chat *c, oai_extra **list, oai_scope scope,
                    const oai_scan_str *key);
 /* Reads a `delta` or a `message`; the scan stands before it. */
 void oai_chat_message(oai_chat *c, oai_choice *choice);
+/* The wire's `plain`. */
+oai_read oai_chat_plain(oai_reader *r, oai_slice body);
 
 #endif

@@ -263,4 +263,4 @@ static oai_read responses_body(oai_reader *r, oai_slice body) {
 }
 
 const oai_wire oai_wire_responses = {"responses", responses_event,
-                                     responses_body, OAI_ANSWER_REPLY};
+                                     responses_body, OAI_ANSWER_REPLY, NULL};

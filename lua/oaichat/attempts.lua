@@ -113,6 +113,15 @@ function M.new(session, parts, options)
   }, Call)
 end
 
+--- A call whose first exchange somebody else began, with these parts and options.
+--- @param exchange table of the core
+--- @return table call
+function M.adopt(session, parts, options, exchange)
+  local call = M.new(session, parts, options)
+  call.exchange = exchange
+  return call
+end
+
 --- Sends the first request. Waits only where the account does.
 --- @return boolean|nil true, string|nil message, oaichat.Error|nil err
 function Call:begin()

@@ -1,9 +1,12 @@
 --- reply: what the user gets of an answer. Built from what the C core assembled;
 --- knows JSON, no wire and no transport.
 
+local core = require "oaichat.core"
 local json = require "oaichat.json"
 local later = require "oaichat.later"
+local heads = later "oaichat.reply.head"
 local opaques = require "oaichat.opaque"
+local ratelimits = later "oaichat.ratelimit"
 local raws = later "oaichat.reply.raw"
 local tables = require "oaichat.tables"
 
@@ -150,6 +153,44 @@ function LAZY.message(reply)
   return first and message_of(first, reply._origin, reply._raw)
 end
 
+-- ---- of a plain answer: what else it says is read when somebody looks ---------------
+
+function LAZY._raw(reply)
+  if not reply._body then return nil end
+  local raw = core.answer_of("chat", reply._body)
+  raw.timing = reply.timing
+  return raw
+end
+
+function LAZY.timing(reply)
+  return reply._body and { connect = reply._connect, first_byte = reply._first_byte, total = reply._total }
+end
+
+function LAZY.usage(reply)
+  return reply._body and reply._raw.usage
+end
+
+function LAZY.tool_calls(reply)
+  return reply._body and {}
+end
+
+function LAZY.attempts(reply)
+  return reply._body and { {
+    request_id = reply.request_id, timing = reply.timing, model = reply._asked, origin = reply._origin,
+    usage = reply.usage,
+  } }
+end
+
+function LAZY.request_id(reply)
+  return reply._body and heads.new(reply._head):header("x-request-id", "request-id")
+end
+
+function LAZY.ratelimit(reply)
+  return reply._body and ratelimits.of(heads.new(reply._head))
+end
+
+-- ---- choices ---------------------------------------------------------------------
+
 function LAZY.choices(reply)
   local out = {}
   for i, choice in ipairs(reply._raw.choices) do
@@ -172,6 +213,21 @@ function M.keep(reply)
   made = LAZY.message(reply)
   reply._kept = made
   return made
+end
+
+--- Makes a reply, and the message for a history to keep, of what exchange:plain() tells.
+--- @param origin string where it came from
+--- @param asked string the model that was asked
+--- @return oaichat.Reply reply, table message
+function M.plain(origin, asked, text, finish_reason, model, id, body, head, connect, first_byte, total)
+  local message = {
+    role = "assistant", content = text,
+    meta = { origin = origin, model = model, id = id, finish_reason = finish_reason },
+  }
+  return setmetatable({
+    text = text, finish_reason = finish_reason, model = model, id = id, _origin = origin, _asked = asked, _body = body,
+    _head = head, _connect = connect, _first_byte = first_byte, _total = total, _kept = message,
+  }, Reply), message
 end
 
 --- Makes a reply of what the core assembled.

@@ -14,6 +14,7 @@ local models = later "oaichat.models"
 local moderations = later "oaichat.moderation"
 local policies = later "oaichat.policy"
 local providers = later "oaichat.providers"
+local quick = require "oaichat.turn.quick"
 local options = require "oaichat.options"
 local records = later "oaichat.record"
 local schema = later "oaichat.schema"
@@ -196,6 +197,7 @@ function M.new(opts, wire, preset)
   end
   local ready, wrong_text, failure = guarded(session, opts, for_core)
   if not ready then return nil, wrong_text, failure end
+  session._quick = quick.suits(session, wire)
   for i, one in ipairs(opts.messages or {}) do message.check(one, ("messages[%d]"):format(i)) end
   if opts.history then
     local stored, text, err = remember(session, opts.history, opts.id)
@@ -245,13 +247,15 @@ local NONE = {}
 local function begin(session, input, opts, streaming, manual)
   local wrong
   if opts then wrong = check_turn(session, input, opts, streaming) end
-  local own = message.from_input(input)
+  local is_question = type(input) == "string"
+  local own = not is_question and message.from_input(input)
   session:_interrupt()
   local current = task.current()
   if current and current.scheduler ~= session._engine then
     errors.misuse("this session belongs to another engine than the task that uses it")
   end
-  return turn.start(session, own, opts or NONE, streaming, manual, wrong)
+  local new = is_question and session._quick and not (opts or streaming) and quick.start(session, input)
+  return new or turn.start(session, own or message.from_input(input), opts or NONE, streaming, manual, wrong)
 end
 
 -- Reads a whole answer. The session is busy meanwhile; when the wait was refused, or a

@@ -354,6 +354,28 @@ end
 
 -- ---- start -----------------------------------------------------------------------
 
+local function new_turn(session, own, opts, streaming)
+  return setmetatable({
+    session = session, opts = opts, streaming = streaming, extra = NONE, queue = NONE,
+    requests = 0, calls = 0, over = false, added = own,
+    call = nil, asked = nil, items = nil, reply = nil, begun = nil, -- room for them; 17 would take twice the memory
+  }, Turn)
+end
+
+--- A turn whose first request is under way, or over: what a quick one becomes.
+--- @param session oaichat.Session
+--- @param own table[] the input's messages
+--- @param exchange table of the core
+--- @return oaichat.Turn
+function M.adopt(session, own, exchange)
+  local turn = new_turn(session, own, NONE, false)
+  session._turn = turn
+  turn.asked, turn.requests = requests.options(turn), 1
+  turn.call = next_call.adopt(turn, exchange)
+  attach(turn)
+  return turn
+end
+
 --- Starts a turn. Nothing waits here.
 --- @param session oaichat.Session
 --- @param own table[] the input's messages
@@ -364,11 +386,7 @@ end
 --- @return oaichat.Turn
 function M.start(session, own, opts, streaming, manual, wrong)
   local deadline = opts.deadline or session._options.deadline
-  local turn = setmetatable({
-    session = session, opts = opts, streaming = streaming, extra = NONE, queue = NONE,
-    requests = 0, calls = 0, over = false, added = own,
-    call = nil, asked = nil, items = nil, reply = nil, begun = nil, -- room for them; 17 would take twice the memory
-  }, Turn)
+  local turn = new_turn(session, own, opts, streaming)
   if manual then turn.manual = true end
   if deadline then turn.stop_at = core.now() + deadline end
   session._turn = turn -- what session:cancel() ends

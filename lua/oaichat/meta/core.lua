@@ -34,6 +34,12 @@ function core.new(options) end
 ---@return oaichat.core.Failure
 function core.api_error(status, body, session) end
 
+--- All of an answer of which Exchange:plain told the text.
+---@param wire string its name: "chat"
+---@param body string
+---@return oaichat.core.Reply reply without its timing
+function core.answer_of(wire, body) end
+
 --- A parser of text/event-stream (WHATWG HTML 9.2.6).
 ---@param options? { max_event_bytes?: integer } 16e6 by default
 ---@return oaichat.core.Sse
@@ -251,6 +257,19 @@ function Exchange:chunks() end
 --- Reads and drops what there is.
 ---@return boolean done
 function Exchange:drain() end
+--- The same, for who wants the text of a whole answer: one that is the text of one choice
+--- and no more is told in short; the rest of it is read when somebody asks (core.answer_of,
+--- Exchange:result).
+---@return string|false|nil text false: not done; nil: done, and no such answer
+---@return string|nil finish_reason
+---@return string|nil model
+---@return string|nil id
+---@return string|nil body
+---@return string|nil head the lines of its header
+---@return number|nil connect seconds
+---@return number|nil first_byte
+---@return number|nil total
+function Exchange:plain() end
 ---@return boolean something can be pulled
 function Exchange:ready() end
 --- Sleeps until something happened on the engine, and does it.

@@ -59,49 +59,56 @@ local function tool_choice(turn)
   return choice
 end
 
--- Nothing but the session says what is asked.
-local function is_plain(turn)
-  local session = turn.session
-  return next(turn.opts) == nil and not turn.tools and not turn.plan and not turn.changes and not session._changes
-    and not session._options.params
-end
-
-local function made_options(turn)
-  local session, opts = turn.session, turn.opts
+local function of_session(session, opts, streaming)
   local params = session._options.params or NONE
   if opts.params then params = tables.merged(params, opts.params) end
-  local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
-  local parallel = M.option(turn, "parallel_tool_calls")
-  if list and parallel ~= nil then params = tables.merged(params, { parallel_tool_calls = parallel }) end
-  if turn.plan then params = tables.merged(params, { response_format = turn.plan:response_format() }) end
-  local model = opts.model or session.model
-  if next(params) ~= nil and session._known then
-    params = models.fix(model, session._origin, params, session._options.log)
-  end
-  local asked = {
-    model = model, params = params, tools = list, tool_choice = list and tool_choice(turn),
-    stream = turn.streaming, state = session._options.state,
-  }
-  local streams = session._wire.streams
-  if streams and streams(params) then asked.stream = true end
-  -- what a refusal has taught
-  if session._changes then asked = tables.merged(asked, session._changes) end
-  return turn.changes and tables.merged(asked, turn.changes) or asked
+  return { model = opts.model or session.model, params = params, stream = streaming, state = session._options.state }
 end
 
---- The options of the next request, as a wire renders them. Never changed: plain turns
---- share them.
+-- What the model and the wire make of it.
+local function settled(session, asked)
+  if next(asked.params) ~= nil and session._known then
+    asked.params = models.fix(asked.model, session._origin, asked.params, session._options.log)
+  end
+  local streams = session._wire.streams
+  if streams and streams(asked.params) then asked.stream = true end
+  -- what a refusal has taught
+  return session._changes and tables.merged(asked, session._changes) or asked
+end
+
+--- The options of a request about which nothing but the session says anything. Never
+--- changed: turns share them.
+--- @param session oaichat.Session
+--- @param streaming boolean
+--- @return table
+function M.plain(session, streaming)
+  local kept = session._asked
+  if kept and kept.model == session.model and kept.stream == streaming and session._asked_of == session._changes then
+    return kept
+  end
+  kept = settled(session, of_session(session, NONE, streaming))
+  session._asked, session._asked_of = kept, session._changes
+  return kept
+end
+
+local function is_plain(turn)
+  return next(turn.opts) == nil and not turn.tools and not turn.plan and not turn.changes
+end
+
+--- The options of the next request, as a wire renders them.
 --- @param turn oaichat.Turn
 --- @return table
 function M.options(turn)
-  if not is_plain(turn) then return made_options(turn) end
-  local session = turn.session
-  local kept = session._asked
-  if not kept or kept.model ~= session.model or kept.stream ~= turn.streaming then
-    kept = made_options(turn)
-    session._asked = kept
-  end
-  return kept
+  local session, opts = turn.session, turn.opts
+  if is_plain(turn) then return M.plain(session, turn.streaming) end
+  local asked = of_session(session, opts, turn.streaming)
+  local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
+  local parallel = M.option(turn, "parallel_tool_calls")
+  asked.tools, asked.tool_choice = list, list and tool_choice(turn)
+  if list and parallel ~= nil then asked.params = tables.merged(asked.params, { parallel_tool_calls = parallel }) end
+  if turn.plan then asked.params = tables.merged(asked.params, { response_format = turn.plan:response_format() }) end
+  asked = settled(session, asked)
+  return turn.changes and tables.merged(asked, turn.changes) or asked
 end
 
 --- The conversation of the next request: the history and what stands behind it.

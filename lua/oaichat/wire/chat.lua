@@ -5,7 +5,8 @@ local json = require "oaichat.json"
 local lists = require "oaichat.wire.list"
 local opaques = require "oaichat.opaque"
 
-local M = { name = "chat", path = "/chat/completions" }
+-- plain: the other half tells an answer that is text alone
+local M = { name = "chat", path = "/chat/completions", plain = true }
 
 --- opaque: position of a call -> its opaque fields (Gemini's extra_content).
 local function wire_calls(message, origin, opaque)
@@ -69,7 +70,8 @@ end
 
 local function has_parts(messages)
   for i = 1, #messages do
-    if is_split(messages[i]) then return true end
+    local message = messages[i]
+    if message.role == "tool" and type(message.content) == "table" then return true end
   end
   return false
 end
@@ -143,22 +145,26 @@ local function encode_options(options)
   return "," .. bytes:sub(2, -2)
 end
 
--- What is before the messages; the last one is kept.
-local head = { model = nil, text = nil }
-local function encode_head(model)
-  if not head.text or head.model ~= model then
-    local text, why, err = json.encode(model)
-    if not text then return nil, why, err end
-    head.model, head.text = model, '{"model":' .. text .. ',"messages":['
-  end
-  return head.text
+-- What is before the messages, the system prompt too; the last one is kept.
+local head = { model = nil, system = nil, text = nil }
+
+local function new_head(model, system, origin)
+  local text, why, err = json.encode(model)
+  if not text then return nil, why, err end
+  text = '{"model":' .. text .. ',"messages":['
+  if not system then return text end
+  local said
+  said, why, err = list:bytes({ role = "system", content = system }, origin, 0)
+  if not said then return nil, why, err end
+  return text .. (type(said) == "string" and said or table.concat(said))
 end
 
--- The system prompt's message, of the last prompt.
-local said = { role = "system" }
-local function system_message(text)
-  if said.content ~= text then said = { role = "system", content = text } end
-  return said
+local function encode_head(model, system, origin)
+  if head.text and head.model == model and head.system == system then return head.text end
+  local text, why, err = new_head(model, system, origin)
+  if not text then return nil, why, err end
+  head.model, head.system, head.text = model, system, text
+  return text
 end
 
 --- Renders a request body as a list of byte strings.
@@ -167,19 +173,16 @@ end
 --- @param options { model: string, params: table, stream: boolean, tools: table, tool_choice: any }
 --- @return string[]|nil parts, string|nil message, oaichat.Error|nil err code "encode", with the path of the value
 function M.render(conversation, options)
-  local before, why, err = encode_head(options.model)
+  local system = conversation.system
+  local before, why, err = encode_head(options.model, system, conversation.origin)
   if not before then return nil, why, err end
   local rest
   rest, why, err = encode_options(options)
   if not rest then return nil, why, err end
-  local parts, n = { before }, 1
-  if conversation.system then
-    n, why, err = list:put(parts, n, system_message(conversation.system), conversation.origin, 0)
-    if not n then return nil, why, err end
-  end
-  n, why, err = list:put_all(parts, n, conversation)
+  local parts, n = { before, nil, nil, nil, nil, nil }, nil -- room for a short one
+  n, why, err = list:put_all(parts, 1, conversation, system and true)
   if not n then return nil, why, err end
-  parts[n + 1] = "]" .. rest .. "}"
+  parts[n + 1] = rest == PLAIN and "]}" or "]" .. rest .. "}"
   return parts
 end
 

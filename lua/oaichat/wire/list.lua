@@ -21,30 +21,47 @@ List.__index = List
 function M.new(wire)
   return setmetatable({
     _encode = wire.encode, _alone = wire.alone, _carried = wire.carried,
-    _encoded = setmetatable({}, WEAK), -- message -> { origin -> bytes }; messages in a history never change
+    _encoded = {}, -- origin -> { message -> bytes }, weak; messages in a history never change
     _grown = setmetatable({}, WEAK), -- list -> { origin -> rope of `taken` messages; false: some do not stand alone }
   }, List)
 end
 
-local function encode(list, message, origin, position)
-  local by_origin = list._encoded[message]
-  local text = by_origin and by_origin[origin]
-  if text then return text end
+local function encoded_for(list, origin)
+  local encoded = list._encoded[origin]
+  if not encoded then
+    encoded = setmetatable({}, WEAK)
+    list._encoded[origin] = encoded
+  end
+  return encoded
+end
+
+-- The error's message and path name the message by its position; 0: the system prompt.
+local function placed(why, err, position)
+  local dot, place = err.path ~= "" and "." or "", ("messages[%d]"):format(position)
+  if position == 0 then dot, place, err.path, why = "", "system", "", why:gsub("^content: ", "") end
+  err.path = place .. dot .. err.path
+  err.message = place .. (dot == "" and ": " or ".") .. why
+  err.safe_message = err.message
+  return nil, err.message, err
+end
+
+local function encode(list, encoded, message, origin, position)
   local bytes, why, err = list._encode(message, origin)
-  if not bytes then
-    local dot, place = err.path ~= "" and "." or "", ("messages[%d]"):format(position)
-    if position == 0 then dot, place, err.path, why = "", "system", "", why:gsub("^content: ", "") end
-    err.path = place .. dot .. err.path
-    err.message = place .. (dot == "" and ": " or ".") .. why
-    err.safe_message = err.message
-    return nil, err.message, err
-  end
-  if not by_origin then
-    by_origin = {}
-    list._encoded[message] = by_origin
-  end
-  by_origin[origin] = bytes
+  if not bytes then return placed(why, err, position) end
+  encoded[message] = bytes
   return bytes
+end
+
+--- The bytes of a message, or pieces of them.
+--- @param message table
+--- @param origin string
+--- @param position integer in the conversation, for errors; 0: the system prompt
+--- @return string|string[]|nil bytes, string|nil message, oaichat.Error|nil err
+function List:bytes(message, origin, position)
+  local encoded = encoded_for(self, origin)
+  local bytes = encoded[message]
+  if bytes then return bytes end
+  return encode(self, encoded, message, origin, position)
 end
 
 -- ---- a history that only grows -------------------------------------------------------
@@ -75,7 +92,7 @@ local function rope_of(list, messages, origin)
       by_origin[origin] = false
       return false
     end
-    local text, why, err = encode(list, messages[i], origin, i)
+    local text, why, err = list:bytes(messages[i], origin, i)
     if not text then return nil, why, err end
     if text ~= "" then
       if rope.n > 0 then ropes.push(rope, ",") end
@@ -89,43 +106,35 @@ end
 
 -- ---- a body ----------------------------------------------------------------------------
 
---- Adds a message behind those that are there; parts[1] is what stands before the list.
+--- Adds messages; `before` of the conversation stand before them. parts[n] is what stands
+--- before them in the body, with a comma between it and them where `comma` says so.
 --- @param parts string[]
 --- @param n integer of parts
---- @param message table
---- @param origin string
---- @param position integer in the conversation, for errors; 0: the system prompt
 --- @return integer|nil n, string|nil message, oaichat.Error|nil err
-function List:put(parts, n, message, origin, position)
-  local text, why, err = encode(self, message, origin, position)
-  if not text then return nil, why, err end
-  if text == "" then return n end
-  if n > 1 then
-    n = n + 1
-    parts[n] = ","
-  end
-  if type(text) == "string" then
-    parts[n + 1] = text
-    return n + 1
-  end
-  for i = 1, #text do parts[n + i] = text[i] end
-  return n + #text
-end
-
---- Adds messages; `before` of the conversation stand before them.
---- @return integer|nil n, string|nil message, oaichat.Error|nil err
-function List:put_messages(parts, n, messages, origin, before)
-  local own = self._carried and self._carried(messages) or messages
+function List:put_messages(parts, n, messages, origin, before, comma)
+  local own, encoded = self._carried and self._carried(messages) or messages, encoded_for(self, origin)
   for i = 1, #own do
-    local why, err
-    n, why, err = self:put(parts, n, own[i], origin, before + i)
-    if not n then return nil, why, err end
+    local text, why, err = encoded[own[i]], nil, nil
+    if not text then text, why, err = encode(self, encoded, own[i], origin, before + i) end
+    if not text then return nil, why, err end
+    if comma and text ~= "" then
+      n = n + 1
+      parts[n] = ","
+    end
+    comma = comma or text ~= ""
+    if type(text) == "string" then
+      n = n + 1
+      parts[n] = text
+    else
+      for j = 1, #text do parts[n + j] = text[j] end
+      n = n + #text
+    end
   end
   return n
 end
 
-local function put_rope(parts, n, rope)
-  if rope.n > 0 and n > 1 then
+local function put_rope(parts, n, rope, comma)
+  if rope.n > 0 and comma then
     n = n + 1
     parts[n] = ","
   end
@@ -135,15 +144,18 @@ end
 
 --- Adds the history and what stands behind it.
 --- @param conversation table see a wire's render
+--- @param comma boolean|nil something stands before them in their list
 --- @return integer|nil n, string|nil message, oaichat.Error|nil err
-function List:put_all(parts, n, conversation)
+function List:put_all(parts, n, conversation, comma)
   local messages, added, origin = conversation.messages, conversation.added, conversation.origin
-  if not added then return self:put_messages(parts, n, messages, origin, 0) end
-  if not messages[1] then return self:put_messages(parts, n, added, origin, 0) end
+  if not added then return self:put_messages(parts, n, messages, origin, 0, comma) end
+  if not messages[1] then return self:put_messages(parts, n, added, origin, 0, comma) end
   local rope, why, err = rope_of(self, messages, origin)
   if err then return nil, why, err end
-  if not rope then return self:put_messages(parts, n, tables.add(tables.add({}, messages), added), origin, 0) end
-  return self:put_messages(parts, put_rope(parts, n, rope), added, origin, #messages)
+  if not rope then
+    return self:put_messages(parts, n, tables.add(tables.add({}, messages), added), origin, 0, comma)
+  end
+  return self:put_messages(parts, put_rope(parts, n, rope, comma), added, origin, #messages, comma or rope.n > 0)
 end
 
 return M

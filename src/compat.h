@@ -20,16 +20,7 @@ static inline void oai_setfuncs(lua_State *L, const luaL_Reg *l) {
     lua_setfield(L, -2, l->name);
   }
 }
-static inline void *oai_testudata(lua_State *L, int i, const char *name) {
-  void *p = lua_touserdata(L, i);
-  if (!p || !lua_getmetatable(L, i)) return NULL;
-  luaL_getmetatable(L, name);
-  if (!lua_rawequal(L, -1, -2)) p = NULL;
-  lua_pop(L, 2);
-  return p;
-}
 #else
-#define oai_testudata(L, i, name) luaL_testudata((L), (i), (name))
 #define oai_setfuncs(L, l) luaL_setfuncs((L), (l), 0)
 #endif
 

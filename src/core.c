@@ -62,12 +62,29 @@ static int core_live(lua_State *L) {
 
 /* ---- boxes -------------------------------------------------------------- */
 
+/* What is in a box's userdata. It is known by its size and its mark: looking
+ * its metatable up would be most of what a short method costs. */
+typedef struct box {
+  const void *mark; /* &live_key */
+  const char *class_name;
+  void *object;
+} box;
+
+static box *to_box(lua_State *L, int i, const char *class_name) {
+  box *b = lua_touserdata(L, i);
+  if (b && lua_type(L, i) == LUA_TUSERDATA && lua_rawlen(L, i) == sizeof *b &&
+      b->mark == &live_key &&
+      (b->class_name == class_name || strcmp(b->class_name, class_name) == 0))
+    return b;
+  return NULL;
+}
+
 void **oai_box_new(lua_State *L, const char *class_name) {
-  void **box = oai_newuserdata(L, sizeof *box);
-  *box = NULL;
+  box *b = oai_newuserdata(L, sizeof *b);
+  *b = (box){&live_key, class_name, NULL};
   luaL_getmetatable(L, class_name);
   lua_setmetatable(L, -2);
-  return box;
+  return &b->object;
 }
 
 void oai_box_keeps(lua_State *L) {
@@ -76,24 +93,41 @@ void oai_box_keeps(lua_State *L) {
   lua_setuservalue(L, -3);
 }
 
+bool oai_box_is(lua_State *L, int i, const char *class_name) {
+  return to_box(L, i, class_name) != NULL;
+}
+
+void *oai_box_object(lua_State *L, int i, const char *class_name) {
+  box *b = to_box(L, i, class_name);
+  return b ? b->object : NULL;
+}
+
+static box *need_box(lua_State *L, int i, const char *class_name) {
+  box *b = to_box(L, i, class_name);
+  if (b) return b;
+  luaL_checkudata(L, i, class_name); /* it knows how to say what is wrong */
+  luaL_argerror(L, i, class_name);
+  return NULL;
+}
+
 void *oai_box_check(lua_State *L, int i, const char *class_name) {
-  void **box = luaL_checkudata(L, i, class_name);
-  if (!*box) luaL_error(L, "%s is closed", class_name);
-  return *box;
+  box *b = need_box(L, i, class_name);
+  if (!b->object) luaL_error(L, "%s is closed", class_name);
+  return b->object;
 }
 
 void *oai_box_take(lua_State *L, int i, const char *class_name) {
-  void **box = luaL_checkudata(L, i, class_name);
-  void *object = *box;
-  *box = NULL;
+  box *b = need_box(L, i, class_name);
+  void *object = b->object;
+  b->object = NULL;
   return object;
 }
 
 static int box_tostring(lua_State *L) {
-  void **box = lua_touserdata(L, 1);
   const char *name = lua_tostring(L, lua_upvalueindex(1));
-  if (box && *box)
-    lua_pushfstring(L, "%s (%p)", name, *box);
+  box *b = to_box(L, 1, name);
+  if (b && b->object)
+    lua_pushfstring(L, "%s (%p)", name, b->object);
   else
     lua_pushfstring(L, "%s (closed)", name);
   return 1;

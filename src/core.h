@@ -8,6 +8,8 @@
 
 #include "compat.h"
 
+#include <stdbool.h>
+
 #define OAI_CLOCK "oaichat.clock"
 #define OAI_ENGINE "oaichat.engine"
 #define OAI_SESSION "oaichat.core.session"
@@ -30,6 +32,9 @@
 void **oai_box_new(lua_State *L, const char *class_name);
 /* Pushes a fresh table that the box at the top keeps, as its user value. */
 void oai_box_keeps(lua_State *L);
+bool oai_box_is(lua_State *L, int i, const char *class_name);
+/* The object in the box at index i; NULL: it is closed, or no such box. */
+void *oai_box_object(lua_State *L, int i, const char *class_name);
 /* The object in the box at index i; raises "NAME is closed" on a closed one and
  * a type error on anything else. */
 void *oai_box_check(lua_State *L, int i, const char *class_name);

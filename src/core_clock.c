@@ -11,8 +11,7 @@ static const char clock_key = 0;
 static oai_clock *push_clock(lua_State *L) {
   lua_pushlightuserdata(L, (void *)&clock_key);
   lua_rawget(L, LUA_REGISTRYINDEX);
-  void **box = lua_touserdata(L, -1);
-  return box ? *box : NULL;
+  return oai_box_object(L, -1, OAI_CLOCK);
 }
 
 oai_clock *oai_state_clock(lua_State *L) {

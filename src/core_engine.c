@@ -18,8 +18,7 @@ static void push_new(lua_State *L) {
 void oai_engine_push_default(lua_State *L) {
   lua_pushlightuserdata(L, (void *)&default_key);
   lua_rawget(L, LUA_REGISTRYINDEX);
-  void **box = lua_touserdata(L, -1);
-  if (box && *box) return;
+  if (oai_box_object(L, -1, OAI_ENGINE)) return;
   lua_pop(L, 1);
   push_new(L);
   lua_pushlightuserdata(L, (void *)&default_key);

@@ -142,7 +142,7 @@ static int exchange_ready(lua_State *L) {
 }
 
 oai_waitable *oai_waitable_check(lua_State *L, int i) {
-  if (!oai_testudata(L, i, OAI_EXCHANGE)) return oai_timer_waitable(L, i);
+  if (!oai_box_is(L, i, OAI_EXCHANGE)) return oai_timer_waitable(L, i);
   oai_core_exchange *c = oai_box_check(L, i, OAI_EXCHANGE);
   return oai_exchange_waitable(c->x);
 }
@@ -166,6 +166,8 @@ static int exchange_wait(lua_State *L) {
   oai_core_exchange *c = check(L);
   double seconds = luaL_optnumber(L, 2, -1);
   oai_engine_stop_at(c->engine, -1); /* who blocks has no frame to keep */
+  /* what waits to begin does so first: nothing has happened by that */
+  if (!c->over && oai_engine_begins(c->engine)) oai_engine_step(c->engine, -1);
   if (!c->over && !oai_exchange_ready(c->x)) {
     oai_engine_wait(c->engine, seconds, false);
     oai_engine_step(c->engine, -1);

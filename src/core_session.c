@@ -272,9 +272,8 @@ static oai_engine *read_engine(lua_State *L, int options) {
     lua_pop(L, 1);
     oai_engine_push_default(L);
   }
-  void **box = luaL_checkudata(L, -1, OAI_ENGINE);
-  if (!*box) luaL_error(L, "%s is closed", OAI_ENGINE);
-  oai_engine *e = oai_engine_ref(*box);
+  oai_engine *e =
+      oai_engine_ref(oai_box_check(L, lua_gettop(L), OAI_ENGINE));
   lua_pop(L, 1);
   return e;
 }

@@ -270,6 +270,10 @@ bool oai_engine_step_spent(const oai_engine *e) {
   return e->stepping && e->step_stop >= 0 && oai_now() >= e->step_stop;
 }
 
+bool oai_engine_begins(const oai_engine *e) {
+  return e->starting != NULL;
+}
+
 unsigned oai_engine_steps(const oai_engine *e) {
   return e->steps;
 }

@@ -112,6 +112,8 @@ void oai_engine_step(oai_engine *e, double budget);
 bool oai_engine_step_spent(const oai_engine *e);
 /* How often step was called: tells what came in this step from what waits. */
 unsigned oai_engine_steps(const oai_engine *e);
+/* Transfers were added that the next step begins. */
+bool oai_engine_begins(const oai_engine *e);
 /* Sleeps until there is work for step, at most `seconds` (< 0: no limit);
  * returns early on a signal, or skips with a frozen clock. With `any`, things
  * that wait to be pulled count as work; a reader of one of them must not be

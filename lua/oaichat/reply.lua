@@ -162,6 +162,13 @@ function LAZY._raw(reply)
   return raw
 end
 
+local function from_meta(name)
+  return function(reply) return reply._body and reply._kept.meta[name] end
+end
+
+LAZY.finish_reason, LAZY.model, LAZY.id = from_meta "finish_reason", from_meta "model", from_meta "id"
+LAZY._origin = from_meta "origin"
+
 function LAZY.timing(reply)
   return reply._body and { connect = reply._connect, first_byte = reply._first_byte, total = reply._total }
 end
@@ -224,9 +231,9 @@ function M.plain(origin, asked, text, finish_reason, model, id, body, head, conn
     role = "assistant", content = text,
     meta = { origin = origin, model = model, id = id, finish_reason = finish_reason },
   }
-  return setmetatable({
-    text = text, finish_reason = finish_reason, model = model, id = id, _origin = origin, _asked = asked, _body = body,
-    _head = head, _connect = connect, _first_byte = first_byte, _total = total, _kept = message,
+  return setmetatable({ -- eight fields: nine would take twice the memory
+    text = text, _asked = asked, _body = body, _head = head, _connect = connect, _first_byte = first_byte,
+    _total = total, _kept = message,
   }, Reply), message
 end
 

@@ -255,13 +255,12 @@ local function begin(session, input, opts, streaming, manual)
     errors.misuse("this session belongs to another engine than the task that uses it")
   end
   local new = is_question and session._quick and not (opts or streaming) and quick.start(session, input)
-  return new or turn.start(session, own or message.from_input(input), opts or NONE, streaming, manual, wrong)
+  return new or turn.start(session, own or message.from_input(input), opts or NONE, streaming, manual, wrong), current
 end
 
 -- Reads a whole answer. The session is busy meanwhile; when the wait was refused, or a
 -- tool's list raised, the turn is settled before the error goes on.
-local function drain(session, new)
-  local current = task.current()
+local function drain(session, new, current)
   local told = current and current._told
   session._sending = current or true
   local ok, why = true, nil
@@ -275,8 +274,8 @@ local function drain(session, new)
 end
 
 local function send(session, input, opts, manual)
-  local new = begin(session, input, opts, false, manual)
-  if not new.over then drain(session, new) end
+  local new, current = begin(session, input, opts, false, manual)
+  if not new.over then drain(session, new, current) end
   local reply, err = new:result()
   if err then return errors.fail(err) end
   return reply
@@ -310,7 +309,7 @@ end
 --- message, err) it returns at once and they are called from the host's loop.
 --- @return oaichat.Stream stream, nil, nil, oaichat.Stream stream
 function Session:stream(input, opts)
-  local new = stream.new(begin(self, input, opts, true))
+  local new = stream.new((begin(self, input, opts, true)))
   self._stream = new
   if opts and (opts.on_event or opts.on_done) then
     new:_subscribe(self._engine, opts.on_event, opts.on_done, self._options.log)

@@ -38,23 +38,28 @@ function M.start(session, text)
   local messages = session._messages
   local last = messages[#messages]
   if session._record or last and (last.role == "tool" or last.tool_calls) then return nil end
-  local added = { { role = "user", content = text } }
   local asked = requests.plain(session, false)
-  local parts = session._wire.render({
-    system = session.system, messages = messages, added = added, origin = session._origin,
-  }, asked)
+  local turn = setmetatable({ -- the wire's conversation too; nine fields would take twice the memory
+    session = session, system = session.system, messages = messages, added = { { role = "user", content = text } },
+    origin = session._origin, asked = asked, call = nil, reply = nil,
+  }, Quick)
+  local parts = session._wire.render(turn, asked)
   local exchange = parts and session._core:send(parts)
   if not exchange then return nil end -- a turn says why
-  local turn = setmetatable({ session = session, added = added, asked = asked, exchange = exchange }, Quick)
+  turn.call = exchange
   session._turn = turn
   return turn
 end
 
-local function succeed(turn, text, finish_reason, model, id, ...)
-  local session, messages, n = turn.session, turn.session._messages, #turn.session._messages
-  local reply, message = replies.plain(session._origin, turn.asked.model, text, finish_reason, model, id, ...)
-  messages[n + 1], messages[n + 2] = turn.added[1], message
-  turn.exchange:done_with()
+local function succeed(turn, text, ...)
+  local session, messages, n = turn.session, turn.messages, #turn.messages
+  local reply, message = replies.plain(turn.origin, turn.asked.model, text, ...)
+  if n == 0 then
+    session._messages = { turn.added[1], message } -- a list that grew would have moved twice
+  else
+    messages[n + 1], messages[n + 2] = turn.added[1], message
+  end
+  turn.call:done_with()
   turn.reply = reply
   session._turn = nil
   return true
@@ -66,33 +71,33 @@ local function take(turn, text, ...)
   return text
 end
 
--- The same as a turn; it may not be driven here any more.
-local function become_turn(turn)
-  turn.whole = turns.adopt(turn.session, turn.added, turn.exchange)
-  return turn.whole
+-- The whole turn that goes on with the exchange.
+local function whole(turn)
+  if turn.asked then
+    turn.call, turn.asked = turns.adopt(turn.session, turn.added, turn.call), nil
+  end
+  return turn.call
 end
 
 --- Waits for the answer.
 function Quick:drain()
-  local exchange = self.exchange
-  local over = take(self, exchange:plain())
-  while over == false do
+  local exchange, over = self.call, nil
+  repeat
     wait.ready(exchange)
     over = take(self, exchange:plain())
-  end
-  if not over then become_turn(self):drain() end
+  until over ~= false
+  if not over then whole(self):drain() end
 end
 
 --- Ends it; result says how.
 function Quick:cancel()
-  if self.reply then return end
-  (self.whole or self.exchange):cancel()
+  if not self.reply then self.call:cancel() end
 end
 
 --- @return oaichat.Reply|nil reply, oaichat.Error|nil err
 function Quick:result()
   if self.reply then return self.reply end
-  return (self.whole or become_turn(self)):result()
+  return whole(self):result()
 end
 
 return M

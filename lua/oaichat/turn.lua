@@ -37,16 +37,6 @@ local function enqueue(turn, event)
   turn.queue[#turn.queue + 1] = event
 end
 
--- An answer on the way to the last one.
-local function note_round(turn, reply)
-  turn.rounds = tables.add(turn.rounds or {}, { reply })
-end
-
-local function tool_set(turn)
-  local option = requests.option(turn, "tools")
-  return option and tools.resolve(option, turn.session, turn.requests)
-end
-
 -- ---- how it ends -----------------------------------------------------------------
 
 local function over(turn, reply, err)
@@ -111,7 +101,7 @@ local function request(turn)
   local gate, ok, _, err = turn.session._gate, true, nil, nil
   if gate then ok, _, err = gate:input(turn) end
   if not ok then return turn:_fail(err) end
-  turn.tools = tool_set(turn)
+  turn.tools = requests.tools(turn)
   turn.asked = requests.options(turn)
   local talk, call
   talk, _, err = requests.fitting(turn, turn.asked.tools)
@@ -181,7 +171,7 @@ local function go_round(turn, answer, reply)
   else
     history.commit(turn, whole)
   end
-  if reply then note_round(turn, reply) end
+  if reply then history.note_round(turn, reply) end
   return request(turn)
 end
 
@@ -196,7 +186,7 @@ local function check_data(turn, reply)
   local max = requests.option(turn, "repairs") or structured.REPAIRS
   local mend = not turn.streaming and turn.plan:repair(reply, err, max) -- what a stream has shown stays
   if not mend then return turn:_fail(err) end
-  note_round(turn, reply)
+  history.note_round(turn, reply)
   turn.extra = mend
   return request(turn)
 end
@@ -225,17 +215,6 @@ local function go_on(turn)
   end
   if turn.plan and not reply.tool_calls[1] then return check_data(turn, reply) end
   return succeed(turn, reply)
-end
-
--- Calls at the end of the history that can be run now.
-local function open_round(turn)
-  local messages = turn.session._messages
-  local last = messages[#messages]
-  if turn.added[1] or not last or not last.tool_calls then return nil end
-  turn.tools = tool_set(turn)
-  local calls = {}
-  for i, call in ipairs(last.tool_calls) do calls[i] = { name = call["function"].name } end
-  return turn.tools and turn.tools:takes(calls) and last or nil
 end
 
 -- Does what is next where no exchange is under way; may wait. False: the turn is over.
@@ -403,7 +382,7 @@ function M.start(session, own, opts, streaming, manual, wrong)
       return turn
     end
   end
-  turn.resumed = open_round(turn)
+  turn.resumed = requests.open_round(turn)
   if turn.resumed then return turn end
   turn.added = requests.close(session._messages, own)
   -- what waits does so when somebody reads: nothing waits here

@@ -35,11 +35,11 @@ static oai_read event_n(world *w, const char *name, const char *p, size_t n) {
   return read;
 }
 
-static oai_read event(world *w, const char *text) {
+TEST_MAYBE oai_read event(world *w, const char *text) {
   return event_n(w, "", text, strlen(text));
 }
 
-static oai_read body(world *w, const char *text) {
+TEST_MAYBE oai_read body(world *w, const char *text) {
   size_t n = strlen(text);
   char *copy = malloc(n + !n);
   if (n) memcpy(copy, text, n);

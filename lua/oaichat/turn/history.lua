@@ -28,6 +28,13 @@ local function tell(turn, err)
   if err then observe.tell(turn.session._options.log, "error", "history", { error = err.safe_message }) end
 end
 
+--- An answer on the way to the last one.
+--- @param turn oaichat.Turn
+--- @param reply oaichat.Reply
+function M.note_round(turn, reply)
+  turn.rounds = tables.add(turn.rounds or {}, { reply })
+end
+
 --- Takes messages into the history, behind those that the turn added. May wait.
 --- @param turn oaichat.Turn
 --- @param messages table[]

@@ -81,7 +81,7 @@ end
 
 --- Waits for the answer.
 function Quick:drain()
-  local exchange, over = self.call, nil
+  local exchange, over = self.call
   repeat
     wait.ready(exchange)
     over = take(self, exchange:plain())

@@ -7,6 +7,7 @@ local approval = later "oaichat.approval"
 local message = require "oaichat.message"
 local models = later "oaichat.models"
 local tables = require "oaichat.tables"
+local tools = later "oaichat.tools"
 
 local M = {}
 
@@ -19,6 +20,27 @@ function M.option(turn, name)
   local value = turn.opts[name]
   if value == nil then value = turn.session._options[name] end
   return value
+end
+
+--- The tools that the next request may call.
+--- @param turn oaichat.Turn
+--- @return oaichat.ToolSet|nil
+function M.tools(turn)
+  local option = M.option(turn, "tools")
+  return option and tools.resolve(option, turn.session, turn.requests)
+end
+
+--- Calls at the end of the history that can be run now; the turn has their tools then.
+--- @param turn oaichat.Turn
+--- @return table|nil message
+function M.open_round(turn)
+  local messages = turn.session._messages
+  local last = messages[#messages]
+  if turn.added[1] or not last or not last.tool_calls then return nil end
+  turn.tools = M.tools(turn)
+  local calls = {}
+  for i, call in ipairs(last.tool_calls) do calls[i] = { name = call["function"].name } end
+  return turn.tools and turn.tools:takes(calls) and last or nil
 end
 
 --- The input behind the history. Calls that neither answers are closed: their results

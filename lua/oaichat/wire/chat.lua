@@ -179,7 +179,7 @@ function M.render(conversation, options)
   local rest
   rest, why, err = encode_options(options)
   if not rest then return nil, why, err end
-  local parts, n = { before, nil, nil, nil, nil, nil }, nil -- room for a short one
+  local parts, n = { before, nil, nil, nil, nil, nil } -- room for a short one
   n, why, err = list:put_all(parts, 1, conversation, system and true)
   if not n then return nil, why, err end
   parts[n + 1] = rest == PLAIN and "]}" or "]" .. rest .. "}"

@@ -1,0 +1,275 @@
+--- A quick turn is what a whole one is: the same reply to whoever looks, the same history,
+-- the same end where it goes wrong; and the header lines of its reply are read as the
+-- core reads them.
+-- luacheck: no max line length
+
+local chat = require "oaichat"
+local core = require "oaichat.core"
+local heads = require "oaichat.reply.head"
+local json = require "oaichat.json"
+local leaks = require "spec.support.leaks"
+local play = require "spec.support.play"
+local quick = require "oaichat.turn.quick"
+local testing = require "oaichat.testing"
+
+local HEADERS = {
+  ["x-request-id"] = "req_1", ["x-ratelimit-limit-requests"] = "60", ["X-RateLimit-Reset-Tokens"] = "6m0s",
+}
+
+local function completion(message, extra)
+  local body = {
+    id = "chatcmpl-1", object = "chat.completion", created = 1, model = "gpt-real", system_fingerprint = "fp",
+    choices = { { index = 0, message = message, logprobs = json.null, finish_reason = "stop" } },
+    usage = { prompt_tokens = 3, completion_tokens = 2, total_tokens = 5, prompt_tokens_details = { cached_tokens = 1 } },
+  }
+  for name, value in pairs(extra or {}) do body[name] = value end
+  return body
+end
+
+local PLAIN = completion { role = "assistant", content = "hé\n" .. "ho", refusal = json.null, annotations = json.array {} }
+
+local server
+local function session(handler, opts)
+  server = assert(testing.server(handler))
+  return play.session(server, opts)
+end
+
+local function always(body, headers)
+  return function(_, response) response:json(200, body, headers or HEADERS) end
+end
+
+-- How many quick turns began while fn ran.
+local function count_quick(fn)
+  local start, n = quick.start, 0
+  quick.start = function(...)
+    local turn = start(...)
+    if turn then n = n + 1 end
+    return turn
+  end
+  local ok, why = pcall(fn)
+  quick.start = start
+  assert(ok, why)
+  return n
+end
+
+local FIELDS = {
+  "text", "reasoning", "refusal", "tool_calls", "choices", "finish_reason", "usage", "model", "id", "request_id",
+  "ratelimit", "message", "via", "parked", "data", "rounds", "unsaved",
+}
+
+describe("a quick turn", function()
+  before_each(leaks.remember)
+  after_each(function()
+    if server then
+      server:close()
+      assert.same({}, server.errors)
+    end
+    server = nil
+    leaks.check()
+  end)
+
+  it("is what a question becomes that asks for nothing else", function()
+    local s = session(always(PLAIN))
+    assert.equal(1, count_quick(function() assert(s:send "q") end))
+    assert.equal(0, count_quick(function()
+      assert(s:send("q", {}))
+      assert(s:send { role = "user", content = "q" })
+      assert(s:stream("q"):result())
+    end))
+    for name, value in pairs {
+      deadline = 5, log = function() end, hooks = { done = function() end }, idempotency = true, cache = true,
+      guards = { input = function(text) return text end }, context = { max_tokens = 9000 },
+      history = require "oaichat.history.memory".new(),
+    } do
+      local other = play.session(server, { [name] = value })
+      assert.equal(0, count_quick(function() assert(other:send "q") end), name)
+    end
+  end)
+
+  it("gives the reply that a whole turn gives", function()
+    local s = session(always(PLAIN))
+    local one, other = assert(s:send "q"), assert(s:fork():send("q", {}))
+    for _, name in ipairs(FIELDS) do assert.same(other[name], one[name], name) end
+    assert.same(other:raw(), one:raw())
+    assert.equal(tostring(other), tostring(one))
+    assert.equal(60, one.ratelimit.limit_requests)
+    assert.equal("req_1", one.request_id)
+    for _, reply in ipairs { one, other } do
+      local entry = reply.attempts[1]
+      assert.equal(1, #reply.attempts)
+      assert.same({ "req_1", "any", server.url:match "^(http://[^/]+)", 5 },
+        { entry.request_id, entry.model, entry.origin, entry.usage.total_tokens })
+      assert.equal(reply.timing, entry.timing)
+      for _, phase in ipairs { "connect", "first_byte", "total" } do assert.is_number(reply.timing[phase], phase) end
+      assert.is_nil(reply.timing.first_content)
+    end
+  end)
+
+  it("gives a field that was looked at the same each time, as the caller's own", function()
+    local reply = assert(session(always(PLAIN)):send "q")
+    for _, name in ipairs { "usage", "timing", "attempts", "choices", "tool_calls", "message" } do
+      assert.equal(reply[name], reply[name])
+    end
+    reply.usage.prompt_tokens = 99
+    assert.equal(3, reply:raw().usage and core.answer_of("chat", json.encode(PLAIN)).usage.prompt_tokens)
+  end)
+
+  it("keeps the history that a whole turn keeps, apart from what the caller has", function()
+    local s = session(always(PLAIN))
+    local twin = s:fork()
+    local reply = assert(s:send "one")
+    assert(s:send "two")
+    assert(twin:send("one", {}))
+    assert(twin:send("two", {}))
+    assert.same(twin:messages(), s:messages())
+    reply.message.content, reply.message.meta.origin = "changed", "changed"
+    assert.same(twin:messages(), s:messages())
+    local sent = server.requests
+    assert.equal(sent[4].body, sent[2].body)
+    s:reset()
+    assert.same({}, s:messages())
+    assert(s:send "three")
+    assert.equal(2, #s:messages())
+  end)
+
+  it("becomes a whole turn when the answer is more than text", function()
+    local calls = json.array { { id = "c1", type = "function", ["function"] = { name = "f", arguments = '{"x":1}' } } }
+    local answers = {
+      completion { role = "assistant", content = json.null, tool_calls = calls },
+      completion { role = "assistant", content = "done", reasoning_content = "thought" },
+      completion({ role = "assistant", content = "b" }, {
+        choices = {
+          { index = 1, message = { role = "assistant", content = "b" }, finish_reason = "stop" },
+          { index = 0, message = { role = "assistant", content = "a" }, finish_reason = "length" },
+        },
+      }),
+    }
+    local s = session(function(request, response) response:json(200, answers[request.number]) end)
+    local reply = assert(s:send "q")
+    assert.equal(1, reply.tool_calls[1].args.x)
+    local last = assert(s:send { { role = "tool", tool_call_id = "c1", content = "1" } })
+    assert.same({ "done", "thought" }, { last.text, last.reasoning })
+    reply = assert(s:send "again")
+    assert.same({ "a", 2, "length" }, { reply.text, #reply.choices, reply.finish_reason })
+    assert.equal(6, #s:messages())
+  end)
+
+  it("goes on as a whole turn where it fails: what may be asked again is", function()
+    local s = session(function(request, response)
+      if request.number < 3 then return response:json(500, { error = { message = "m" } }, { ["retry-after-ms"] = "1" }) end
+      response:json(200, PLAIN)
+    end, { retry = { max = 2 } })
+    local reply = assert(s:send "q")
+    assert.equal(3, #reply.attempts)
+    assert.same({ "server", "server" }, { reply.attempts[1].kind, reply.attempts[2].kind })
+    assert.equal(2, #s:messages())
+    assert.equal(server.requests[1].body, server.requests[3].body)
+  end)
+
+  it("gives back the input of a question that was refused, and keeps nothing", function()
+    local s = session(function(_, response) response:json(401, { error = { message = "no" } }) end)
+    local reply, _, err = s:send "q"
+    assert.is_nil(reply)
+    assert.same({ "authentication", 401, "q" }, { err.kind, err.status, err.input[1].content })
+    assert.same({}, s:messages())
+  end)
+
+  it("refuses what cannot be sent, with its path", function()
+    local s = session(always(PLAIN))
+    local reply, _, err = s:send "\255"
+    assert.is_nil(reply)
+    assert.same({ "invalid_request", "encode", "messages[1].content" }, { err.kind, err.code, err.path })
+    s.system = "\255"
+    _, _, err = s:send "q"
+    assert.equal("system", err.path)
+    s.system = nil
+    assert(s:send "q")
+    assert.equal(1, #server.requests)
+  end)
+
+  it("is canceled as a whole one is: by its session, by its task", function()
+    local s = session(function() end) -- says nothing
+    local task = chat.spawn(function() return s:send "q" end)
+    while #server.requests == 0 do
+      chat.step()
+      chat.wait(0.01)
+    end
+    assert.has_error(function() s:send "r" end)
+    s:cancel()
+    local reply, _, err = task:wait()
+    assert.is_nil(reply)
+    assert.same({ "canceled", "q" }, { err.kind, err.input[1].content })
+    task = chat.spawn(function() return s:send "q" end)
+    while #server.requests == 1 do
+      chat.step()
+      chat.wait(0.01)
+    end
+    task:cancel()
+    _, _, err = task:wait()
+    assert.equal("canceled", err.kind)
+    assert.same({}, s:messages())
+  end)
+
+  it("shows the key in no header", function()
+    local s = session(always(PLAIN, { ["x-request-id"] = "for sk-secret-key" }), { api_key = "sk-secret-key" })
+    local reply = assert(s:send "q")
+    assert.equal("[masked]", reply.request_id)
+    for _, value in pairs(reply) do assert.is_nil(tostring(value):find("sk-secret", 1, true)) end
+  end)
+
+  it("takes turns with other tasks", function()
+    local s, texts = session(always(PLAIN)), 0
+    for i = 1, 20 do
+      chat.spawn(function()
+        local own = s:fork()
+        for _ = 1, 3 do assert(own:send("q" .. i)) end
+        texts = texts + #own:messages()
+      end)
+    end
+    assert(chat.run())
+    assert.equal(120, texts)
+  end)
+end)
+
+describe("the header lines of a reply", function()
+  local function answered_with(lines)
+    local listener = assert(core.listen {})
+    local endpoint = assert(core.new { base_url = "http://127.0.0.1:" .. listener:port(), api_key = false, wire = "chat" })
+    local exchange = endpoint:send "{}"
+    local peer
+    while not exchange:ready() do
+      exchange:wait(0.01)
+      listener:step()
+      peer = peer or listener:accept()
+      if peer and peer:read() then
+        local body = json.encode(PLAIN)
+        peer:write(("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s"):format(lines, #body, body))
+        listener:step()
+      end
+    end
+    local head = select(6, exchange:plain())
+    return exchange, heads.new(assert(head)), function()
+      exchange:close()
+      if peer then peer:close() end
+      listener:close()
+      endpoint:close()
+    end
+  end
+
+  it("are read as the core reads them", function()
+    for _, lines in ipairs {
+      "X-Request-Id: a\r\nRequest-Id: b\r\n", "request-id:b \t\r\n", "X-REQUEST-ID:   two words  \r\nx-request-id: last\r\n",
+      "X-Fold: a\r\n  b\r\n", "X-Empty:\r\nX-Request-Id:\r\n", "x-ratelimit-limit-requests: 1\r\nX-RateLimit-: 2\r\n",
+      "anthropic-ratelimit-a-b: 1\r\nx-ratelimit-c-d: 2\r\nanthropic-ratelimit-e-f: 3\r\n", "",
+    } do
+      local exchange, head, close = answered_with(lines)
+      for _, name in ipairs { "x-request-id", "request-id", "x-fold", "x-empty", "content-length" } do
+        assert.equal(exchange:header(name), head:header(name), lines .. name)
+      end
+      assert.equal(exchange:header("x-request-id", "request-id"), head:header("x-request-id", "request-id"), lines)
+      assert.same({ exchange:headers("x-ratelimit-", "anthropic-ratelimit-") },
+        { head:headers("x-ratelimit-", "anthropic-ratelimit-") }, lines)
+      close()
+    end
+  end)
+end)

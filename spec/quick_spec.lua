@@ -77,7 +77,7 @@ describe("a quick turn", function()
       assert(s:stream("q"):result())
     end))
     for name, value in pairs {
-      deadline = 5, log = function() end, hooks = { done = function() end }, idempotency = true, cache = true,
+      deadline = 5, log = function() end, hooks = { done = function() end }, idempotency = true, ledger = true,
       guards = { input = function(text) return text end }, context = { max_tokens = 9000 },
       history = require "oaichat.history.memory".new(),
     } do

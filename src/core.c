@@ -22,9 +22,9 @@
 /* ---- live objects a class ----------------------------------------------- */
 
 /* What each request counts first. */
-static const char *const classes[] = {OAI_EXCHANGE, OAI_ENGINE, OAI_SESSION,
-                                      OAI_SSE,      OAI_TIMER,  OAI_LISTENER,
-                                      OAI_PEER,     OAI_CONN,   OAI_FILE,
+static const char *const classes[] = {OAI_EXCHANGE, OAI_ENGINE,   OAI_SESSION,
+                                      OAI_SSE,      OAI_TIMER,    OAI_LISTENER,
+                                      OAI_PEER,     OAI_CONN,     OAI_FILE,
                                       OAI_EITHER,   OAI_WEBSOCKET};
 enum { NCLASSES = sizeof classes / sizeof *classes };
 

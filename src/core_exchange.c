@@ -120,8 +120,8 @@ static int exchange_drain(lua_State *L) {
   return 1;
 }
 
-/* exchange:plain() -> false: not done yet | nothing: done, and not plain | text,
- * finish_reason | nil, model | nil, id | nil, body, header lines, and the
+/* exchange:plain() -> false: not done yet | nothing: done, and not plain |
+ * text, finish_reason | nil, model | nil, id | nil, body, header lines, and the
  * seconds connect | nil, first_byte, total: a whole answer that is the text of
  * one choice and no more. What else it says, oaichat.core.answer_of reads from
  * its body and exchange:result() from here. Reads and drops as drain does. */
@@ -334,26 +334,17 @@ static int exchange_done_with(lua_State *L) {
   return oai_exchange_draining(check(L)->x) ? 0 : exchange_close(L);
 }
 
-static const luaL_Reg methods[] = {{"next", exchange_next},
-                                   {"text", exchange_text},
-                                   {"chunks", exchange_chunks},
-                                   {"drain", exchange_drain},
-                                   {"plain", exchange_plain},
-                                   {"ready", exchange_ready},
-                                   {"wait", exchange_wait},
-                                   {"done", exchange_done},
-                                   {"result", exchange_result},
-                                   {"cancel", exchange_cancel},
-                                   {"header", exchange_header},
-                                   {"headers", exchange_headers},
-                                   {"id", exchange_id},
-                                   {"relist", exchange_relist},
-                                   {"retry", exchange_retry},
-                                   {"progress", exchange_progress},
-                                   {"close", exchange_close},
-                                   {"done_with", exchange_done_with},
-                                   {"rekeyed", exchange_rekeyed},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"next", exchange_next},       {"text", exchange_text},
+    {"chunks", exchange_chunks},   {"drain", exchange_drain},
+    {"plain", exchange_plain},     {"ready", exchange_ready},
+    {"wait", exchange_wait},       {"done", exchange_done},
+    {"result", exchange_result},   {"cancel", exchange_cancel},
+    {"header", exchange_header},   {"headers", exchange_headers},
+    {"id", exchange_id},           {"relist", exchange_relist},
+    {"retry", exchange_retry},     {"progress", exchange_progress},
+    {"close", exchange_close},     {"done_with", exchange_done_with},
+    {"rekeyed", exchange_rekeyed}, {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

@@ -272,8 +272,7 @@ static oai_engine *read_engine(lua_State *L, int options) {
     lua_pop(L, 1);
     oai_engine_push_default(L);
   }
-  oai_engine *e =
-      oai_engine_ref(oai_box_check(L, lua_gettop(L), OAI_ENGINE));
+  oai_engine *e = oai_engine_ref(oai_box_check(L, lua_gettop(L), OAI_ENGINE));
   lua_pop(L, 1);
   return e;
 }

@@ -85,7 +85,7 @@ int oai_exchange_push(lua_State *L, bool stream) {
     lua_pushnil(L);
   else
     parts = lua_newuserdata(L, n * sizeof *parts); /* 4 */
-  void **box = oai_box_new(L, OAI_EXCHANGE); /* 5 */
+  void **box = oai_box_new(L, OAI_EXCHANGE);       /* 5 */
   oai_core_exchange *c = *box = calloc(1, sizeof *c);
   if (!c) return luaL_error(L, "not enough memory");
   oai_live(L, OAI_EXCHANGE, 1);

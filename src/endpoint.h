@@ -23,7 +23,7 @@ typedef struct oai_limits {
 typedef struct oai_ready_handle {
   CURL *easy;
   char *url;
-  CURLU *parsed; /* the same */
+  CURLU *parsed;              /* the same */
   struct curl_slist *headers; /* the key is in them */
   void *memory;               /* of the exchange that had it */
 } oai_ready_handle;

@@ -238,5 +238,5 @@ static oai_read chat_body(oai_reader *r, oai_slice body) {
   return oai_wire_fail_body(r, body);
 }
 
-const oai_wire oai_wire_chat = {"chat", chat_event, chat_body,
-                                OAI_ANSWER_REPLY, oai_chat_plain};
+const oai_wire oai_wire_chat = {"chat", chat_event, chat_body, OAI_ANSWER_REPLY,
+                                oai_chat_plain};

@@ -50,12 +50,12 @@ static bool read_choice(plain *p) {
   oai_scan_str key;
   if (oai_scan_peek(&p->s) != '{' || !oai_scan_open(&p->s)) return false;
   while (oai_scan_key(&p->s, &key)) {
-    bool fine = oai_scan_str_is(&key, "message") ? read_message(p)
-                : oai_scan_str_is(&key, "index") ? is_first(p)
-                : oai_scan_str_is(&key, "finish_reason")
-                    ? take_or_null(p, &p->finish)
-                    : !oai_scan_str_is(&key, "delta") &&
-                          oai_scan_skip(&p->s, NULL);
+    bool fine =
+        oai_scan_str_is(&key, "message") ? read_message(p)
+        : oai_scan_str_is(&key, "index") ? is_first(p)
+        : oai_scan_str_is(&key, "finish_reason")
+            ? take_or_null(p, &p->finish)
+            : !oai_scan_str_is(&key, "delta") && oai_scan_skip(&p->s, NULL);
     if (!fine) return false;
   }
   return p->s.error == OAI_SCAN_OK;

@@ -93,4 +93,5 @@ static oai_read json_body(oai_reader *r, oai_slice body) {
   return OAI_READ_FAILED;
 }
 
-const oai_wire oai_wire_json = {"json", json_event, json_body, OAI_ANSWER_JSON, NULL};
+const oai_wire oai_wire_json = {"json", json_event, json_body, OAI_ANSWER_JSON,
+                                NULL};

@@ -13,4 +13,5 @@ static oai_read raw_body(oai_reader *r, oai_slice body) {
   return OAI_READ_DONE;
 }
 
-const oai_wire oai_wire_raw = {"raw", raw_event, raw_body, OAI_ANSWER_BYTES, NULL};
+const oai_wire oai_wire_raw = {"raw", raw_event, raw_body, OAI_ANSWER_BYTES,
+                               NULL};

@@ -14,7 +14,7 @@ local options = require "oaichat.options"
 local pages = require "oaichat.client.pages"
 local providers = require "oaichat.providers"
 local requests = require "oaichat.client.request"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local settings = require "oaichat.settings"
 local transfers = require "oaichat.transfer"
 local wait = require "oaichat.wait"
@@ -356,7 +356,7 @@ function M.new(opts)
   local wrong = options.bad_number(opts.timeouts, "timeouts.", true) or options.bad_number(opts.limits, "limits.", true)
     or options.bad_number(opts.retry, "retry.") or options.bad_number({ deadline = opts.deadline }, "", true)
   if wrong then return errors.fail { kind = "config", code = "config", message = wrong } end
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   local for_core = { engine = engine.core }
   for _, name in ipairs(settings.CORE) do for_core[name] = opts[name] end
   for_core.headers = settings.headers(opts.headers, wire.headers)

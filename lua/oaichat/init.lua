@@ -6,7 +6,8 @@ local errors = require "oaichat.errors"
 local later = require "oaichat.later"
 local message = require "oaichat.message"
 local options = require "oaichat.options"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
+local scheduler = later "oaichat.loop.scheduler"
 local providers = later "oaichat.providers"
 local session = require "oaichat.session"
 local wires = require "oaichat.wires"
@@ -54,7 +55,7 @@ end
 
 local function of_default(method)
   return function(...)
-    local default = scheduler.default()
+    local default = loop.scheduler()
     return default[method](default, ...)
   end
 end
@@ -74,7 +75,7 @@ end
 --- @param whose oaichat.Session|nil whose engine and CA file; nil: the default ones
 --- @return boolean done
 function M.prewarm(whose)
-  local engine = (whose and whose._engine or scheduler.default()).core
+  local engine = (whose and whose._engine or loop.scheduler()).core
   local listener = core.listen {}
   if not listener then return false end
   local own = core.new {

@@ -7,7 +7,7 @@ local errors = require "oaichat.errors"
 local json = require "oaichat.json"
 local keys = require "oaichat.keys"
 local options = require "oaichat.options"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 local websocket = require "oaichat.websocket"
 
@@ -255,7 +255,7 @@ end
 function M.connect(opts)
   opts = opts or {}
   options.check(opts, ALLOWED)
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   engine = engine.core or engine
   local base = opts.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
   local key, message = keys.open {

@@ -5,7 +5,7 @@
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local options = require "oaichat.options"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local tables = require "oaichat.tables"
 local task = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
@@ -34,7 +34,7 @@ function M.new(opts, open)
   if not opts.history then errors.misuse "service: history is missing" end
   return setmetatable({
     _store = opts.history, _options = opts.session or {}, _open = open,
-    _engine = opts.engine or scheduler.default(),
+    _engine = opts.engine or loop.scheduler(),
     _max = opts.max_sessions or 1000, _idle = opts.idle or 600, _per_minute = opts.per_minute, _queue = opts.queue or 8,
     _lock_seconds = opts.lock_seconds or 120, _lock_wait = opts.lock_wait or 30,
     _users = {}, _kept = 0, _active = 0, _served = 0, _failed = 0, _since = os.time(),

@@ -4,11 +4,12 @@
 
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
-local keys = require "oaichat.keys"
+local held = require "oaichat.held"
 local later = require "oaichat.later"
 local context = later "oaichat.context"
 local conversation = later "oaichat.conversation"
 local gates = later "oaichat.gate"
+local keys = later "oaichat.keys"
 local message = require "oaichat.message"
 local models = later "oaichat.models"
 local moderations = later "oaichat.moderation"
@@ -18,17 +19,24 @@ local quick = require "oaichat.turn.quick"
 local options = require "oaichat.options"
 local records = later "oaichat.record"
 local schema = later "oaichat.schema"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local settings = require "oaichat.settings"
 local stores = later "oaichat.history"
 local stream = later "oaichat.stream"
 local tables = require "oaichat.tables"
-local task = require "oaichat.loop.task"
+local task = later "oaichat.loop.task"
 local tools = later "oaichat.tools"
-local turn = require "oaichat.turn"
+local turn = later "oaichat.turn"
 local wait = require "oaichat.wait"
 
 local M = {}
+
+-- What more than a quick turn takes.
+held {
+  "oaichat.turn", "oaichat.turn.call", "oaichat.turn.history", "oaichat.turn.request", "oaichat.attempts",
+  "oaichat.observe", "oaichat.ratelimit", "oaichat.source", "oaichat.keys", "oaichat.opaque", "oaichat.reply.head",
+  "oaichat.loop.scheduler", "oaichat.loop.task",
+}
 
 local CORE = settings.CORE
 
@@ -147,6 +155,21 @@ local function guarded(session, opts, for_core)
   return true
 end
 
+local function is_plain_key(key)
+  return not key or type(key) == "string"
+end
+
+-- The endpoint; whether its key has to be asked for.
+local function open(for_core)
+  local endpoint, why
+  if is_plain_key(for_core.api_key) and not for_core.key_header then
+    endpoint, why = core.new(for_core)
+    return endpoint, why
+  end
+  endpoint, why = keys.open(for_core)
+  return endpoint, why, endpoint and keys.sources[endpoint] and true
+end
+
 --- Makes a session. Nothing is sent.
 --- @param opts table|nil see README
 --- @param wire table lua/oaichat/wire/<name>.lua
@@ -158,7 +181,7 @@ function M.new(opts, wire, preset)
   opts = opts or {}
   if type(opts) ~= "table" then errors.misuse("options: table expected, got " .. type(opts)) end
   options.check(opts, settings.NEW)
-  local bad_key = keys.wrong(opts.api_key)
+  local bad_key = not is_plain_key(opts.api_key) and keys.wrong(opts.api_key)
   if bad_key then errors.misuse(bad_key) end
   check_params(opts.params, wire)
   local wrong = bad_value(opts) or wrong_state(opts, wire)
@@ -167,7 +190,7 @@ function M.new(opts, wire, preset)
   for _, name in ipairs(CORE) do for_core[name] = opts[name] end
   for_core.headers = settings.headers(opts.headers, wire.headers)
   for_core.key_header = opts.key_header or wire.key_header
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   for_core.engine = engine.core
   for_core.base_url = opts.base_url or wire.base_url or environment "OPENAI_BASE_URL" or "https://api.openai.com/v1"
   -- the environment's model is one of OpenAI's API; of another's none is known
@@ -177,14 +200,14 @@ function M.new(opts, wire, preset)
     return config(("model is missing: %s has no default"):format(preset and preset.name or wire.name))
   end
   if preset then providers.key(for_core, preset) end
-  local endpoint, why = keys.open(for_core)
-  why = why or preset and providers.missing(endpoint, preset, keys.sources[endpoint], opts.headers)
+  local endpoint, why, asks = open(for_core)
+  why = why or preset and providers.missing(endpoint, preset, asks, opts.headers)
   if why then return config(why) end
   local session = setmetatable({
     model = model,
     system = opts.system,
     _core = endpoint, _wire = wire, _origin = endpoint:origin(), _messages = {},
-    _options = kept(opts), _engine = engine, _asks = keys.sources[endpoint] and true,
+    _options = kept(opts), _engine = engine, _asks = asks,
     _schema_mode = preset and preset.entry.structured,
   }, Session)
   if has_control(session.model) then return config "model has a control character" end
@@ -250,7 +273,7 @@ local function begin(session, input, opts, streaming, manual)
   local is_question = type(input) == "string"
   local own = not is_question and message.from_input(input)
   session:_interrupt()
-  local current = task.current()
+  local current = wait.task()
   if current and current.scheduler ~= session._engine then
     errors.misuse("this session belongs to another engine than the task that uses it")
   end

@@ -73,7 +73,8 @@ end
 
 --- A scheduler registers itself: `owns()` says whether the running coroutine is
 --- one that it may park, `park(object)` returns when the exchange or timer may be
---- ready, `turn()` (a host's loop has it) when the engine has been stepped.
+--- ready, `turn()` (a host's loop has it) when the engine has been stepped, `task()` (ours
+--- has it) gives the task that is running.
 --- @return fun() undo
 function M.register(new)
   return add(schedulers, new)
@@ -96,6 +97,15 @@ local function owner()
   for i = 1, #schedulers do
     local scheduler = schedulers[i][1]
     if scheduler.owns() then return scheduler end
+  end
+end
+
+--- The task that is running, where tasks have been loaded.
+--- @return oaichat.Task|nil
+function M.task()
+  for i = 1, #schedulers do
+    local task = schedulers[i][1].task
+    if task then return task() end
   end
 end
 

@@ -8,7 +8,7 @@ local handshake = require "oaichat.websocket.handshake"
 local keepalives = require "oaichat.websocket.keepalive"
 local options = require "oaichat.options"
 local reactor_of = require "oaichat.loop.reactor"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -359,7 +359,7 @@ end
 --- @return oaichat.WebSocket|nil socket, string|nil message, oaichat.Error|nil err
 function M.connect(opts)
   options.check(opts, ALLOWED)
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   engine = engine.core or engine
   local greeting, message, err = handshake.new(opts)
   if not greeting then return nil, message, err end

@@ -11,7 +11,7 @@
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local copas = require "copas"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 
 local M = {}
 
@@ -86,7 +86,7 @@ end
 --- @return oaichat.loop.Copas handle
 function M.attach(opts)
   opts = opts or {}
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   if engine.on_work then errors.misuse("attach: this engine is in a loop already") end
   if not engine:fd() then errors.misuse "attach: copas needs a descriptor, and this platform has none" end
   local self = setmetatable({

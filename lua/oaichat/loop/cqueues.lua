@@ -8,7 +8,7 @@
 local condition = require "cqueues.condition"
 local cqueues = require "cqueues"
 local errors = require "oaichat.errors"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -81,7 +81,7 @@ function M.attach(cq, opts)
   opts = opts or {}
   cq = cq or cqueues.running()
   if not cq then errors.misuse("attach: a cqueues controller expected") end
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   if engine.on_work then errors.misuse("attach: this engine is in a loop already") end
   local self = setmetatable({
     cq = cq, engine = engine, fd = engine:fd(), budget = opts.budget or 0.005, attached = true,

@@ -5,7 +5,7 @@
 -- (on_event, on_done) are the ways to wait.
 
 local errors = require "oaichat.errors"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -70,7 +70,7 @@ function M.attach(opts)
   opts = opts or {}
   local vim = rawget(_G, "vim")
   local uv = opts.uv or vim and (vim.uv or vim.loop) or require "luv"
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   if engine.on_work then errors.misuse("attach: this engine is in a loop already") end
   local self = setmetatable({ engine = engine, budget = opts.budget or BUDGET, fd = engine:fd() }, Handle)
   local schedule = opts.schedule

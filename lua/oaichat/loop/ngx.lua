@@ -11,7 +11,7 @@
 -- Proved in nginx 1.22 with ngx_http_lua 0.10.23 (spec/hosts/ngx.sh).
 
 local errors = require "oaichat.errors"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -63,7 +63,7 @@ end
 function M.attach(opts)
   opts = opts or {}
   local ngx = opts.ngx or rawget(_G, "ngx") or errors.misuse("attach: this is not nginx")
-  local engine = opts.engine or scheduler.default()
+  local engine = opts.engine or loop.scheduler()
   local self = setmetatable({ engine = engine, ngx = ngx, period = opts.period or PERIOD, attached = true }, Handle)
   self.forget = wait.register {
     owns = function() return YIELDS[ngx.get_phase()] or false end,

@@ -20,22 +20,22 @@ local M = { current = task_of.current }
 local Scheduler = {}
 Scheduler.__index = Scheduler
 
---- A scheduler with an engine of its own, or the given one.
---- @return oaichat.Scheduler
-function M.new(engine)
-  engine = engine or core.engine(true)
-  wait.engine(engine)
-  return setmetatable({
-    core = engine, _queue = {}, _live = {}, _count = 0, _waiting = 0, _streams = 0, _names = 0,
-  }, Scheduler)
+--- Makes a scheduler of a table that has its engine.
+--- @param scheduler { core: oaichat.core.Engine }
+--- @return oaichat.Scheduler scheduler
+function M.fill(scheduler)
+  setmetatable(scheduler, Scheduler)
+  scheduler._queue, scheduler._live = {}, {}
+  scheduler._count, scheduler._waiting, scheduler._streams, scheduler._names = 0, 0, 0, 0
+  return scheduler
 end
 
-local default
-
---- The scheduler of this Lua state's engine.
-function M.default()
-  if not default then default = M.new(core.engine()) end
-  return default
+--- A scheduler with an engine of its own.
+--- @return oaichat.Scheduler
+function M.new()
+  local engine = core.engine(true)
+  wait.engine(engine)
+  return M.fill { core = engine }
 end
 
 --- Starts a task; it runs at the next step.
@@ -265,6 +265,7 @@ function Scheduler:on_ready(object, fn)
 end
 
 wait.register {
+  task = M.current,
   owns = function() return M.current() ~= nil end,
   park = function(exchange)
     local task = M.current()

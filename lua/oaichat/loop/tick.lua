@@ -3,7 +3,7 @@
 -- the next frame. From attach on a call that would block raises: tasks (chat.spawn)
 -- and callbacks (on_event, on_done) are the ways to wait.
 
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 
 local M = {}
@@ -34,7 +34,7 @@ end
 function M.attach(opts)
   opts = opts or {}
   return setmetatable({
-    engine = opts.engine or scheduler.default(), budget = opts.budget or BUDGET, allow = wait.forbid "tick",
+    engine = opts.engine or loop.scheduler(), budget = opts.budget or BUDGET, allow = wait.forbid "tick",
   }, Handle)
 end
 

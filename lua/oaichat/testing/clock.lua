@@ -13,7 +13,7 @@
 local core = require "oaichat.core"
 local errors = require "oaichat.errors"
 local options_of = require "oaichat.options"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 
 local M = {}
 
@@ -30,7 +30,7 @@ end
 --- @param seconds number
 --- @return boolean|nil true, or nil, message, err when canceled
 function Clock:advance(seconds)
-  local engine = scheduler.default()
+  local engine = loop.scheduler()
   local timer = engine.core:timer(seconds)
   local ok, message, err = engine:await(timer)
   timer:close()

@@ -3,9 +3,9 @@
 -- ask for nothing else; whatever else comes of it, a failure too, goes on as one, so that
 -- nothing is decided in two ways.
 
+local asked_of = require "oaichat.turn.asked"
 local later = require "oaichat.later"
 local replies = require "oaichat.reply"
-local requests = require "oaichat.turn.request"
 local turns = later "oaichat.turn"
 local wait = require "oaichat.wait"
 
@@ -38,7 +38,7 @@ function M.start(session, text)
   local messages = session._messages
   local last = messages[#messages]
   if session._record or last and (last.role == "tool" or last.tool_calls) then return nil end
-  local asked = requests.plain(session, false)
+  local asked = asked_of.plain(session, false)
   local turn = setmetatable({ -- the wire's conversation too; nine fields would take twice the memory
     session = session, system = session.system, messages = messages, added = { { role = "user", content = text } },
     origin = session._origin, asked = asked, call = nil, reply = nil,

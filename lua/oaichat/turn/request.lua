@@ -4,14 +4,12 @@
 local errors = require "oaichat.errors"
 local later = require "oaichat.later"
 local approval = later "oaichat.approval"
+local asked_of = require "oaichat.turn.asked"
 local message = require "oaichat.message"
-local models = later "oaichat.models"
 local tables = require "oaichat.tables"
 local tools = later "oaichat.tools"
 
 local M = {}
-
-local NONE = {}
 
 --- An option of the turn, else of its session.
 --- @param turn oaichat.Turn
@@ -81,38 +79,6 @@ local function tool_choice(turn)
   return choice
 end
 
-local function of_session(session, opts, streaming)
-  local params = session._options.params or NONE
-  if opts.params then params = tables.merged(params, opts.params) end
-  return { model = opts.model or session.model, params = params, stream = streaming, state = session._options.state }
-end
-
--- What the model and the wire make of it.
-local function settled(session, asked)
-  if next(asked.params) ~= nil and session._known then
-    asked.params = models.fix(asked.model, session._origin, asked.params, session._options.log)
-  end
-  local streams = session._wire.streams
-  if streams and streams(asked.params) then asked.stream = true end
-  -- what a refusal has taught
-  return session._changes and tables.merged(asked, session._changes) or asked
-end
-
---- The options of a request about which nothing but the session says anything. Never
---- changed: turns share them.
---- @param session oaichat.Session
---- @param streaming boolean
---- @return table
-function M.plain(session, streaming)
-  local kept = session._asked
-  if kept and kept.model == session.model and kept.stream == streaming and session._asked_of == session._changes then
-    return kept
-  end
-  kept = settled(session, of_session(session, NONE, streaming))
-  session._asked, session._asked_of = kept, session._changes
-  return kept
-end
-
 local function is_plain(turn)
   return next(turn.opts) == nil and not turn.tools and not turn.plan and not turn.changes
 end
@@ -122,14 +88,14 @@ end
 --- @return table
 function M.options(turn)
   local session, opts = turn.session, turn.opts
-  if is_plain(turn) then return M.plain(session, turn.streaming) end
-  local asked = of_session(session, opts, turn.streaming)
+  if is_plain(turn) then return asked_of.plain(session, turn.streaming) end
+  local asked = asked_of.session(session, opts, turn.streaming)
   local list = turn.tools and turn.tools.list[1] and turn.tools.list or nil
   local parallel = M.option(turn, "parallel_tool_calls")
   asked.tools, asked.tool_choice = list, list and tool_choice(turn)
   if list and parallel ~= nil then asked.params = tables.merged(asked.params, { parallel_tool_calls = parallel }) end
   if turn.plan then asked.params = tables.merged(asked.params, { response_format = turn.plan:response_format() }) end
-  asked = settled(session, asked)
+  asked = asked_of.settled(session, asked)
   return turn.changes and tables.merged(asked, turn.changes) or asked
 end
 

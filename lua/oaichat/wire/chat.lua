@@ -2,8 +2,9 @@
 -- The other half of the pair is src/wire_chat.c.
 
 local json = require "oaichat.json"
+local later = require "oaichat.later"
 local lists = require "oaichat.wire.list"
-local opaques = require "oaichat.opaque"
+local opaques = later "oaichat.opaque"
 
 -- plain: the other half tells an answer that is text alone
 local M = { name = "chat", path = "/chat/completions", plain = true }

@@ -313,11 +313,13 @@ static int conn_id(lua_State *L) {
   return 1;
 }
 
-/* conn:relist(): who popped it leaves the rest for a later engine:pop() */
+/* conn:relist() -> its id: who popped it leaves the rest for a later
+ * engine:pop() */
 static int conn_relist(lua_State *L) {
   oai_core_conn *k = check(L);
   oai_engine_relist(k->engine, &k->waitable);
-  return 0;
+  lua_pushlightuserdata(L, &k->waitable);
+  return 1;
 }
 
 /* conn:wait([seconds]) -> ready: one step of the engine; before it, unless

@@ -43,11 +43,13 @@ static int either_ready(lua_State *L) {
   return 1;
 }
 
-/* either:relist(): what is left of it comes in a later engine:pop() */
+/* either:relist() -> its id: what is left of it comes in a later engine:pop()
+ */
 static int either_relist(lua_State *L) {
   oai_core_either *x = check(L);
   oai_engine_relist(x->engine, &x->either.waitable);
-  return 0;
+  lua_pushlightuserdata(L, &x->either.waitable);
+  return 1;
 }
 
 /* either:wait([seconds]) -> ready: sleeps until something happened on the

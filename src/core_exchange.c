@@ -153,11 +153,13 @@ static int exchange_id(lua_State *L) {
   return 1;
 }
 
-/* exchange:relist(): who pulled leaves the rest for a later engine:pop() */
+/* exchange:relist() -> its id: who pulled leaves the rest for a later
+ * engine:pop() */
 static int exchange_relist(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_engine_relist(c->engine, oai_exchange_waitable(c->x));
-  return 0;
+  lua_pushlightuserdata(L, oai_exchange_waitable(c->x));
+  return 1;
 }
 
 /* exchange:wait([seconds]) -> ready: sleeps until something happened on the

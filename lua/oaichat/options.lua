@@ -31,6 +31,7 @@ local function nearest(name, known)
 end
 
 local function has_type(value, types)
+  if type(value) == types then return true end
   for kind in types:gmatch "%a+" do
     if type(value) == kind then return true end
   end

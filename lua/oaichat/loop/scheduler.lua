@@ -44,9 +44,7 @@ end
 function Scheduler:spawn(fn, ...)
   if type(fn) ~= "function" then errors.misuse("spawn: function expected, got " .. type(fn)) end
   self._names = self._names + 1
-  local where = debug.getinfo(fn, "S")
-  local name = ("#%d (%s:%d)"):format(self._names, where.short_src, where.linedefined)
-  local task = task_of.new(self, name, fn, ...)
+  local task = task_of.new(self, self._names, fn, ...)
   self._live[task] = true
   self._count = self._count + 1
   if self.host then
@@ -162,7 +160,7 @@ function Scheduler:_turn(enough)
   if enough and enough() or not enough and self:pending() == 0 or self._queue[1] then return true end
   if self._count > 0 and self._waiting == 0 and self._streams == 0 then
     local names = {}
-    for task in pairs(self._live) do names[#names + 1] = task.name end
+    for task in pairs(self._live) do names[#names + 1] = task:name() end
     table.sort(names)
     return nil, errors.new {
       kind = "config", code = "deadlock",

@@ -88,7 +88,11 @@ end
 function M.advance(task, ...)
   if task._done then return true end
   task._parked = nil
-  return advanced(task, coroutine.resume(task.thread, ...))
+  if task._started then return advanced(task, coroutine.resume(task.thread, ...)) end
+  local args = task._args
+  task._started, task._args = true, nil
+  if args then return advanced(task, coroutine.resume(task.thread, unpack(args, 1, args.n))) end
+  return advanced(task, coroutine.resume(task.thread))
 end
 
 --- Gives the task its turn.
@@ -150,8 +154,7 @@ end
 
 --- The same where must_yield was asked before.
 function M.park_here(task, object)
-  if object.relist then object:relist() end
-  local id, scheduler = object:id(), task.scheduler
+  local id, scheduler = object.relist and object:relist() or object:id(), task.scheduler
   waiters[id] = task
   scheduler._waiting = scheduler._waiting + 1
   park(task, object)
@@ -188,7 +191,7 @@ function Task:_error()
   if errors.is(why) then return why end
   return errors.new {
     kind = "tool", code = "task_error",
-    message = ("task %s: %s"):format(self.name, errors.text(why)),
+    message = ("task %s: %s"):format(self:name(), errors.text(why)),
   }
 end
 
@@ -216,22 +219,36 @@ function Task:done()
   return self._done
 end
 
+--- Its number and where its function stands: "#1 (file.lua:12)".
+--- @return string
+function Task:name()
+  local where = debug.getinfo(self._fn, "S")
+  return ("#%d (%s:%d)"):format(self._number, where.short_src, where.linedefined)
+end
+
 function Task:__tostring()
-  return ("oaichat.Task (%s, %s)"):format(self.name, self._done and "done" or self._parked and "waiting" or "ready")
+  return ("oaichat.Task (%s, %s)"):format(self:name(), self._done and "done" or self._parked and "waiting" or "ready")
+end
+
+-- PUC 5.1 makes coroutines of Lua's functions alone.
+local LUA_ALONE = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
+
+local function thread_of(fn)
+  if LUA_ALONE and debug.getinfo(fn, "S").what == "C" then
+    return coroutine.create(function(...) return fn(...) end)
+  end
+  return coroutine.create(fn)
 end
 
 --- A task that has not begun.
 --- @param scheduler oaichat.Scheduler
---- @param name string
-function M.new(scheduler, name, fn, ...)
-  local args = pack(...)
+--- @param number integer
+--- @param fn function
+function M.new(scheduler, number, fn, ...)
   local task = setmetatable({
-    name = name, scheduler = scheduler, _waiters = {}, _done = false, _started = false,
+    scheduler = scheduler, thread = thread_of(fn), _number = number, _fn = fn, _waiters = {}, _done = false,
+    _started = false, _args = select("#", ...) > 0 and pack(...) or nil,
   }, Task)
-  task.thread = coroutine.create(function()
-    task._started = true
-    return fn(unpack(args, 1, args.n))
-  end)
   tasks[task.thread] = task
   return task
 end

@@ -59,6 +59,7 @@ function Conn:ready() end
 function Conn:id() end
 
 --- Leaves the rest for a later engine:pop().
+---@return lightuserdata id
 function Conn:relist() end
 
 --- One step of the engine; before it, unless ready, sleeps until something happened.

@@ -285,6 +285,7 @@ function Exchange:result() end
 ---@return lightuserdata what engine:pop() gives when there is something to pull
 function Exchange:id() end
 --- Who pulled leaves the rest for a later engine:pop().
+---@return lightuserdata id
 function Exchange:relist() end
 
 ---The endpoint has another key by now than this was sent with.
@@ -333,6 +334,7 @@ function Either:id() end
 ---@return boolean one of them is, or it was canceled
 function Either:ready() end
 --- What is left of it comes in a later engine:pop().
+---@return lightuserdata id
 function Either:relist() end
 ---@param seconds? number
 ---@return boolean ready

@@ -7,7 +7,7 @@ local most_in_window = require "spec.support.window"
 local redis = require "spec.support.redis"
 local resp = require "oaichat.resp"
 local routes = require "spec.support.routes"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local interpreter = require "spec.support.interpreter"
 
 local missing = redis.missing()
@@ -16,7 +16,7 @@ if missing then
   return
 end
 
-local engine = scheduler.default()
+local engine = loop.scheduler()
 local ROUTE = ("b"):rep(64)
 
 local function acquire(limiter, stop, tokens)

@@ -7,10 +7,10 @@ local leaks = require "spec.support.leaks"
 local most_in_window = require "spec.support.window"
 local limiters = require "oaichat.limiter"
 local routes = require "spec.support.routes"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 local wait = require "oaichat.wait"
 
-local engine = scheduler.default()
+local engine = loop.scheduler()
 
 local function acquire(limiter, opts, tokens, identity)
   local all = { engine = engine }

@@ -12,14 +12,14 @@ function core.now() return now() + skew end
 function core.time() return time() + skew end
 
 local chat = require "oaichat"
-local scheduler = require "oaichat.loop.scheduler"
+local loop = require "oaichat.loop.default"
 
 local limiter = assert(chat.limiter {
   requests = requests, per = per, algorithm = algorithm, burst = 0.1, redis = url, prefix = prefix, timeout = 5,
 })
 for i = 1, 25 do
   chat.spawn(function()
-    local ticket = assert(limiter:acquire(("a"):rep(64), 0, { engine = scheduler.default() }))
+    local ticket = assert(limiter:acquire(("a"):rep(64), 0, { engine = loop.scheduler() }))
     print(("%.6f %d"):format(ticket.at.time, i))
   end)
 end

@@ -30,10 +30,10 @@ function M.fill(scheduler)
   return scheduler
 end
 
---- A scheduler with an engine of its own.
+--- A scheduler with an engine of its own, or the given one.
 --- @return oaichat.Scheduler
-function M.new()
-  local engine = core.engine(true)
+function M.new(engine)
+  engine = engine or core.engine(true)
   wait.engine(engine)
   return M.fill { core = engine }
 end

@@ -74,8 +74,9 @@ describe("a quick turn", function()
     assert.equal(0, count_quick(function()
       assert(s:send("q", {}))
       assert(s:send { role = "user", content = "q" })
-      assert(s:stream("q"):result())
+      assert(s:stream("q", {}):result())
     end))
+    assert.equal(1, count_quick(function() assert(s:stream("q"):result()) end))
     for name, value in pairs {
       deadline = 5, log = function() end, hooks = { done = function() end }, idempotency = true, ledger = true,
       guards = { input = function(text) return text end }, context = { max_tokens = 9000 },
@@ -228,6 +229,124 @@ describe("a quick turn", function()
     end
     assert(chat.run())
     assert.equal(120, texts)
+  end)
+end)
+
+local CHUNKS = {
+  testing.chunk({ role = "assistant", content = "" }), testing.chunk "h", testing.chunk "\195\169",
+  testing.chunk({}, { finish_reason = "stop" }),
+  { id = "c", model = "gpt-real", choices = json.array {}, usage = { prompt_tokens = 3, total_tokens = 5 } },
+}
+
+local function streamed(_, response)
+  response:head(200, { ["Content-Type"] = "text/event-stream", ["x-request-id"] = "req_1", ["x-ratelimit-limit-tokens"] = "9" })
+  for _, chunk in ipairs(CHUNKS) do response:event(chunk) end
+  response:done():finish()
+end
+
+describe("a quick stream", function()
+  before_each(leaks.remember)
+  after_each(function()
+    if server then
+      server:close()
+      assert.same({}, server.errors)
+    end
+    server = nil
+    leaks.check()
+  end)
+
+  local function read(stream)
+    local pieces = {}
+    for text in stream do pieces[#pieces + 1] = text end
+    return table.concat(pieces), assert(stream:result())
+  end
+
+  it("gives the reply and the history that a whole one gives, read or drained", function()
+    local s = session(streamed)
+    local twin, third = s:fork(), s:fork()
+    local text, one = read(s:stream "q")
+    local _, other = read(twin:stream("q", {}))
+    local drained = assert(third:stream("q"):result())
+    assert.equal("h\195\169", text)
+    for _, name in ipairs(FIELDS) do
+      assert.same(other[name], one[name], name)
+      assert.same(other[name], drained[name], name)
+    end
+    assert.same(other:raw(), one:raw())
+    assert.equal(9, one.ratelimit.limit_tokens)
+    assert.same({ "req_1", "any", 5 }, { one.attempts[1].request_id, one.attempts[1].model, one.attempts[1].usage.total_tokens })
+    assert.equal(one.timing, one.attempts[1].timing)
+    assert.is_number(one.timing.first_content)
+    assert.same(twin:messages(), s:messages())
+    assert.same(twin:messages(), third:messages())
+  end)
+
+  it("is a whole one to who wants events, chunks or callbacks", function()
+    local s, kinds, count, done = session(streamed), {}, 0, nil
+    for event in s:stream("q"):events() do kinds[#kinds + 1] = event.type end
+    assert.same({ "text", "text", "finish", "usage" }, kinds)
+    for chunk in s:stream("q"):chunks() do count = count + (chunk.choices and 1 or 0) end
+    assert.equal(5, count)
+    s:stream("q", { on_done = function(reply) done = reply.text end })
+    assert(chat.run())
+    assert.equal("h\195\169", done)
+    local stream = s:stream "q"
+    stream:next()
+    assert.has_error(function() stream:events() end)
+    assert(stream:result())
+    assert.equal(8, #s:messages())
+  end)
+
+  it("fails as a whole one does: what was heard is in the error, nothing in the history", function()
+    local s = session(function(request, response)
+      if request.number == 1 then return response:json(500, { error = { message = "m" } }) end
+      response:event(CHUNKS[2]):event(CHUNKS[3]):finish()
+    end, { retry = { max = 1 } })
+    local stream = s:stream "q"
+    assert.same({ "h", "\195\169" }, { stream:next(), (stream:next()) })
+    local text, _, err = stream:next()
+    assert.is_nil(text)
+    assert.same({ "incomplete_stream", "h\195\169", "q", 2 }, { err.kind, err.partial.text, err.input[1].content, #err.attempts })
+    assert.same({}, s:messages())
+  end)
+
+  it("is canceled as a whole one is, also while a task waits for its next piece", function()
+    local s = session(function(_, response) response:event(CHUNKS[2]) end)
+    local stream = s:stream "q"
+    assert.equal("h", (stream:next()))
+    stream:cancel()
+    local _, _, err = stream:result()
+    assert.same({ "canceled", "h" }, { err.kind, err.partial.text })
+    local heard = {}
+    local task = chat.spawn(function()
+      stream = s:stream "q"
+      while true do
+        local text, _, why = stream:next()
+        heard[#heard + 1] = text or why.kind
+        if not text then return end
+      end
+    end)
+    while not heard[1] do
+      chat.step()
+      chat.wait(0.01)
+    end
+    stream:cancel()
+    task:wait()
+    assert.same({ "h", "canceled" }, heard)
+    assert.same({}, s:messages())
+  end)
+
+  it("ends when a new turn begins", function()
+    local s = session(function(request, response)
+      if request.number == 1 then return response:event(CHUNKS[2]) end
+      streamed(request, response)
+    end)
+    local first = s:stream "a"
+    assert.equal("h", (first:next()))
+    local _, reply = read(s:stream "b")
+    assert.equal("h\195\169", reply.text)
+    assert.equal("canceled", select(3, first:result()).kind)
+    assert.equal(2, #s:messages())
   end)
 end)
 

@@ -214,6 +214,16 @@ static int exchange_header(lua_State *L) {
   return 1;
 }
 
+/* exchange:head() -> the lines of the final answer's header | nil: they repeat
+ * the key */
+static int exchange_head(lua_State *L) {
+  oai_core_exchange *c = check(L);
+  oai_slice head = oai_exchange_head(c->x);
+  if (oai_exchange_shows_key(c->x, head)) return 0;
+  lua_pushlstring(L, head.n ? head.p : "", head.n);
+  return 1;
+}
+
 /* The name in lower case, which few servers write otherwise. */
 static void push_name(lua_State *L, const char *p, size_t n) {
   luaL_Buffer b;
@@ -336,17 +346,27 @@ static int exchange_done_with(lua_State *L) {
   return oai_exchange_draining(check(L)->x) ? 0 : exchange_close(L);
 }
 
-static const luaL_Reg methods[] = {
-    {"next", exchange_next},       {"text", exchange_text},
-    {"chunks", exchange_chunks},   {"drain", exchange_drain},
-    {"plain", exchange_plain},     {"ready", exchange_ready},
-    {"wait", exchange_wait},       {"done", exchange_done},
-    {"result", exchange_result},   {"cancel", exchange_cancel},
-    {"header", exchange_header},   {"headers", exchange_headers},
-    {"id", exchange_id},           {"relist", exchange_relist},
-    {"retry", exchange_retry},     {"progress", exchange_progress},
-    {"close", exchange_close},     {"done_with", exchange_done_with},
-    {"rekeyed", exchange_rekeyed}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"next", exchange_next},
+                                   {"text", exchange_text},
+                                   {"chunks", exchange_chunks},
+                                   {"drain", exchange_drain},
+                                   {"plain", exchange_plain},
+                                   {"ready", exchange_ready},
+                                   {"wait", exchange_wait},
+                                   {"done", exchange_done},
+                                   {"result", exchange_result},
+                                   {"cancel", exchange_cancel},
+                                   {"header", exchange_header},
+                                   {"headers", exchange_headers},
+                                   {"head", exchange_head},
+                                   {"id", exchange_id},
+                                   {"relist", exchange_relist},
+                                   {"retry", exchange_retry},
+                                   {"progress", exchange_progress},
+                                   {"close", exchange_close},
+                                   {"done_with", exchange_done_with},
+                                   {"rekeyed", exchange_rekeyed},
+                                   {NULL, NULL}};
 
 void oai_open_exchange(lua_State *L) {
   oai_class(L, OAI_EXCHANGE, methods, exchange_close);

@@ -170,9 +170,9 @@ static void push_seconds(lua_State *L, double value) {
 }
 
 int oai_plain_push(lua_State *L, const oai_exchange *x) {
-  oai_slice body, head;
+  oai_slice body, head = oai_exchange_head(x);
   oai_timing t = oai_exchange_timing(x);
-  if (!oai_exchange_plain(x, &body, &head)) return 0;
+  if (!oai_exchange_plain(x, &body)) return 0;
   const oai_delta *d = oai_exchange_delta(x);
   luaL_checkstack(L, 9, "plain");
   oai_buf_push(L, &d->choices[0].text.buf);

@@ -338,6 +338,10 @@ bool oai_exchange_next_header(const oai_exchange *x, size_t *at,
   return false;
 }
 
+oai_slice oai_exchange_head(const oai_exchange *x) {
+  return (oai_slice){x->head.p, x->head.n};
+}
+
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name) {
   oai_slice found = {NULL, 0}, key, value;
   size_t at = 0, n = strlen(name);

@@ -86,13 +86,14 @@ int oai_exchange_status(const oai_exchange *x);
 /* A whole answer that is text alone, behind want_plain: its text is in the
  * delta, all of it in the body. False: it is more, or its headers repeat the
  * key. Slices last as long as the exchange. */
-bool oai_exchange_plain(const oai_exchange *x, oai_slice *body,
-                        oai_slice *head);
+bool oai_exchange_plain(const oai_exchange *x, oai_slice *body);
 /* Puts into the delta all that a plain answer has. */
 void oai_exchange_read_all(oai_exchange *x);
 bool oai_exchange_nomem(const oai_exchange *x);
 /* What came of the body, on a raw wire, unless events; false on any other. */
 bool oai_exchange_body(const oai_exchange *x, oai_slice *body);
+/* The lines of the final answer's header. */
+oai_slice oai_exchange_head(const oai_exchange *x);
 /* The last value of a header of the final answer; p is NULL without one. */
 oai_slice oai_exchange_header(const oai_exchange *x, const char *name);
 /* The headers of the final answer one by one, from *at = 0 on; false: no more.

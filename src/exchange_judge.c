@@ -222,11 +222,10 @@ void oai_exchange_want_plain(oai_exchange *x) {
   x->want_plain = true;
 }
 
-bool oai_exchange_plain(const oai_exchange *x, oai_slice *body,
-                        oai_slice *head) {
+bool oai_exchange_plain(const oai_exchange *x, oai_slice *body) {
   *body = body_of(x);
-  *head = (oai_slice){x->head.p, x->head.n};
-  return x->plain && !x->failure && !oai_exchange_shows_key(x, *head);
+  return x->plain && !x->failure &&
+         !oai_exchange_shows_key(x, oai_exchange_head(x));
 }
 
 void oai_exchange_read_all(oai_exchange *x) {

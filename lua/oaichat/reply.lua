@@ -153,7 +153,7 @@ function LAZY.message(reply)
   return first and message_of(first, reply._origin, reply._raw)
 end
 
--- ---- of a plain answer: what else it says is read when somebody looks ---------------
+-- ---- of a quick turn: what else the answer says is read when somebody looks ---------
 
 function LAZY._raw(reply)
   if not reply._body then return nil end
@@ -182,18 +182,18 @@ function LAZY.tool_calls(reply)
 end
 
 function LAZY.attempts(reply)
-  return reply._body and { {
+  return reply._asked and { {
     request_id = reply.request_id, timing = reply.timing, model = reply._asked, origin = reply._origin,
     usage = reply.usage,
   } }
 end
 
 function LAZY.request_id(reply)
-  return reply._body and heads.new(reply._head):header("x-request-id", "request-id")
+  return reply._head and heads.new(reply._head):header("x-request-id", "request-id")
 end
 
 function LAZY.ratelimit(reply)
-  return reply._body and ratelimits.of(heads.new(reply._head))
+  return reply._head and ratelimits.of(heads.new(reply._head))
 end
 
 -- ---- choices ---------------------------------------------------------------------
@@ -237,15 +237,36 @@ function M.plain(origin, asked, text, finish_reason, model, id, body, head, conn
   }, Reply), message
 end
 
+-- In order, with the ids that the server did not give; the first choice.
+local function settle(raw)
+  give_ids(raw)
+  if raw.choices[2] then table.sort(raw.choices, by_index) end
+  return raw.choices[1] or NONE
+end
+
+--- Makes a reply of what the core assembled at the first attempt.
+--- @param raw table of exchange:result()
+--- @param origin string
+--- @param asked string the model that was asked
+--- @param head string the header's lines
+--- @return oaichat.Reply
+function M.told(raw, origin, asked, head)
+  local first = settle(raw)
+  return setmetatable({
+    text = first.text, reasoning = first.reasoning, refusal = first.refusal,
+    tool_calls = tool_calls(first.tool_calls), finish_reason = first.finish_reason,
+    usage = raw.usage, model = raw.model, id = raw.id, timing = raw.timing,
+    _raw = raw, _origin = origin, _asked = asked, _head = head, _kept = nil, -- room for it
+  }, Reply)
+end
+
 --- Makes a reply of what the core assembled.
 --- @param raw table of exchange:result()
 --- @param origin string
 --- @param facts table request_id, attempts, ratelimit
 --- @return oaichat.Reply
 function M.new(raw, origin, facts)
-  give_ids(raw)
-  if raw.choices[2] then table.sort(raw.choices, by_index) end
-  local first = raw.choices[1] or NONE
+  local first = settle(raw)
   return setmetatable({
     text = first.text, reasoning = first.reasoning, refusal = first.refusal,
     tool_calls = tool_calls(first.tool_calls), finish_reason = first.finish_reason,

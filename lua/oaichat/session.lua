@@ -277,7 +277,7 @@ local function begin(session, input, opts, streaming, manual)
   if current and current.scheduler ~= session._engine then
     errors.misuse("this session belongs to another engine than the task that uses it")
   end
-  local new = is_question and session._quick and not (opts or streaming) and quick.start(session, input)
+  local new = is_question and session._quick and not opts and quick.start(session, input, streaming)
   return new or turn.start(session, own or message.from_input(input), opts or NONE, streaming, manual, wrong), current
 end
 

@@ -28,12 +28,14 @@ local function choose(stream, view)
     errors.misuse(("this stream is read by %s; a view cannot be changed"):format(stream._view))
   end
   stream._view = view
+  local turn = stream._turn
+  if turn and turn.whole and view ~= "next" then stream._turn = turn:whole() end -- a quick one has text alone
 end
 
 -- From the first piece on, the hot path goes straight to the exchange.
 local function hasten(stream)
-  local call = stream._turn.call
-  stream._exchange = call and call:open()
+  local turn = stream._turn
+  stream._exchange = turn.exchange or turn.call and turn.call:open() or nil
 end
 
 local function release(stream, ok, ...)
@@ -64,7 +66,7 @@ end
 local function settle(stream)
   local turn = stream._turn
   if not turn then return end
-  local parked = stream._waiting and turn.call and turn.call:waitable()
+  local parked = stream._waiting and (turn.exchange or turn.call and turn.call:waitable())
   parked = parked and parked:id()
   stream._turn, stream._exchange = nil, nil
   stream._reply, stream._err = turn:result(stream._waiting)
@@ -307,7 +309,9 @@ end
 
 --- @param turn oaichat.Turn
 function M.new(turn)
-  local stream = setmetatable({ _turn = turn }, Stream)
+  local stream = setmetatable({ -- room for what comes
+    _turn = turn, _view = nil, _exchange = nil, _waiting = nil, _reply = nil, _err = nil,
+  }, Stream)
   if turn.over then settle(stream) end -- it failed before it began
   return stream
 end

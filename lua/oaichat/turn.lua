@@ -342,15 +342,15 @@ local function new_turn(session, own, opts, streaming)
 end
 
 --- A turn whose first request is under way, or over: what a quick one becomes.
---- @param session oaichat.Session
 --- @param own table[] the input's messages
+--- @param parts string[] what was sent
 --- @param exchange table of the core
 --- @return oaichat.Turn
-function M.adopt(session, own, exchange)
-  local turn = new_turn(session, own, NONE, false)
+function M.adopt(session, own, streaming, parts, exchange)
+  local turn = new_turn(session, own, NONE, streaming)
   session._turn = turn
   turn.asked, turn.requests = requests.options(turn), 1
-  turn.call = next_call.adopt(turn, exchange)
+  turn.call = next_call.adopt(turn, parts, exchange)
   attach(turn)
   return turn
 end

@@ -276,6 +276,8 @@ function Exchange:ready() end
 ---@param seconds? number
 ---@return boolean ready
 function Exchange:wait(seconds) end
+---@return string|nil lines of the final answer's header; nil: they repeat the key
+function Exchange:head() end
 ---@return boolean done ended, and nothing is left to pull
 function Exchange:done() end
 --- The reply so far, whole without a failure. Raises before the end. On the raw wire

@@ -47,12 +47,11 @@ end
 --- A call whose first attempt is an exchange that somebody began: of a session that has
 --- neither policy nor gate.
 --- @param turn oaichat.Turn
+--- @param parts string[] what was sent
 --- @param exchange table of the core
 --- @return table call
-function M.adopt(turn, exchange)
-  local session = turn.session
-  local parts = session._wire.render(requests.conversation(turn), turn.asked) -- for another attempt
-  return attempts.adopt(session._core, parts, options_of(turn, turn.asked), exchange)
+function M.adopt(turn, parts, exchange)
+  return attempts.adopt(turn.session._core, parts, options_of(turn, turn.asked), exchange)
 end
 
 --- @param turn oaichat.Turn

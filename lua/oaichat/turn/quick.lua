@@ -33,71 +33,120 @@ end
 --- Sends a question; nil: it takes a whole turn.
 --- @param session oaichat.Session
 --- @param text string
+--- @param streaming boolean
 --- @return oaichat.QuickTurn|nil
-function M.start(session, text)
-  local messages = session._messages
+function M.start(session, text, streaming)
+  local messages, asked = session._messages, asked_of.plain(session, streaming)
   local last = messages[#messages]
   if session._record or last and (last.role == "tool" or last.tool_calls) then return nil end
-  local asked = asked_of.plain(session, false)
-  local turn = setmetatable({ -- the wire's conversation too; nine fields would take twice the memory
-    session = session, system = session.system, messages = messages, added = { { role = "user", content = text } },
-    origin = session._origin, asked = asked, call = nil, reply = nil,
-  }, Quick)
-  local parts = session._wire.render(turn, asked)
-  local exchange = parts and session._core:send(parts)
+  local added = { { role = "user", content = text } }
+  local parts = session._wire.render({
+    system = session.system, messages = messages, added = added, origin = session._origin,
+  }, asked)
+  local exchange = parts and session._core[streaming and "stream" or "send"](session._core, parts)
   if not exchange then return nil end -- a turn says why
-  turn.call = exchange
+  local turn = setmetatable({
+    session = session, added = added, asked = asked, parts = parts, exchange = exchange, reply = nil, turn = nil,
+  }, Quick)
   session._turn = turn
   return turn
 end
 
-local function succeed(turn, text, ...)
-  local session, messages, n = turn.session, turn.messages, #turn.messages
-  local reply, message = replies.plain(turn.origin, turn.asked.model, text, ...)
+-- ---- how it ends -----------------------------------------------------------------
+
+local function over(turn, reply, message)
+  local session = turn.session
+  local messages, n = session._messages, #session._messages
   if n == 0 then
     session._messages = { turn.added[1], message } -- a list that grew would have moved twice
   else
     messages[n + 1], messages[n + 2] = turn.added[1], message
   end
-  turn.call:done_with()
-  turn.reply = reply
-  session._turn = nil
+  turn.exchange:done_with()
+  turn.reply, turn.exchange, turn.parts, session._turn = reply, nil, nil, nil
   return true
 end
 
--- False: it is not over yet; nil: it is something else than a plain answer.
-local function take(turn, text, ...)
-  if text then return succeed(turn, text, ...) end
-  return text
+-- What exchange:plain() gave. False: it is not over yet; nil: it is no plain answer.
+local function take_plain(turn, text, ...)
+  if not text then return text end
+  return over(turn, replies.plain(turn.session._origin, turn.asked.model, text, ...))
 end
 
--- The whole turn that goes on with the exchange.
-local function whole(turn)
-  if turn.asked then
-    turn.call, turn.asked = turns.adopt(turn.session, turn.added, turn.call), nil
+-- The end of a stream. Nil: it has failed, or its headers show the key.
+local function take_whole(turn)
+  local exchange = turn.exchange
+  local raw, failure = exchange:result()
+  local head = not failure and exchange:head()
+  if not head then return nil end
+  local reply = replies.told(raw, turn.session._origin, turn.asked.model, head)
+  return over(turn, reply, replies.keep(reply))
+end
+
+--- The turn that goes on with the exchange; from then on this one is only its name.
+--- @return oaichat.Turn
+function Quick:whole()
+  if not self.turn then
+    self.turn = turns.adopt(self.session, self.added, self.asked.stream, self.parts, self.exchange)
+    self.exchange, self.parts = nil, nil
   end
-  return turn.call
+  return self.turn
 end
 
---- Waits for the answer.
-function Quick:drain()
-  local exchange, over = self.call
+-- ---- reading ---------------------------------------------------------------------
+
+-- Over, by a plain answer; else a whole turn drains what there is.
+local function drain_answer(turn)
+  local exchange, done = turn.exchange
   repeat
     wait.ready(exchange)
-    over = take(self, exchange:plain())
-  until over ~= false
-  if not over then whole(self):drain() end
+    done = take_plain(turn, exchange:plain())
+  until done ~= false
+  return done
+end
+
+local function drain_stream(turn)
+  while not turn.exchange:drain() do wait.ready(turn.exchange) end
+  return take_whole(turn)
+end
+
+--- Reads on to the end, handing nothing out.
+function Quick:drain()
+  if self.reply then return end
+  local drain = self.asked.stream and drain_stream or drain_answer
+  if not (self.exchange and drain(self)) then self:whole():drain() end
+end
+
+--- The next piece of the first choice's text; nil at the end. Waits.
+--- @return string|nil
+function Quick:text()
+  local exchange = self.exchange
+  while exchange do
+    local text = exchange:text()
+    if text then return text end
+    if exchange:done() then break end
+    wait.ready(exchange)
+  end
+  if self.reply or exchange and take_whole(self) then return nil end
+  return self:whole():text()
+end
+
+--- Something can be had without waiting.
+function Quick:ready()
+  if self.turn then return self.turn:ready() end
+  return self.reply ~= nil or self.exchange:ready()
 end
 
 --- Ends it; result says how.
 function Quick:cancel()
-  if not self.reply then self.call:cancel() end
+  if not self.reply then (self.turn or self.exchange):cancel() end
 end
 
+--- @param awaited boolean|nil somebody is parked on its exchange
 --- @return oaichat.Reply|nil reply, oaichat.Error|nil err
-function Quick:result()
+function Quick:result(awaited)
   if self.reply then return self.reply end
-  return whole(self):result()
+  return self:whole():result(awaited)
 end
 
 return M

@@ -16,7 +16,11 @@ static const uint64_t high_bits = UINT64_C(0x8080808080808080);
 
 static size_t ascii_run(const char *p, size_t n) {
   size_t i = 0;
-  uint64_t w;
+  uint64_t w, four[4];
+  for (; i + 32 <= n; i += 32) {
+    memcpy(four, p + i, 32);
+    if ((four[0] | four[1] | four[2] | four[3]) & high_bits) break;
+  }
   for (; i + 8 <= n; i += 8) {
     memcpy(&w, p + i, 8);
     if (w & high_bits) {

@@ -4,8 +4,8 @@
 
 local load_text = loadstring or load -- luacheck: globals loadstring
 
--- Lua 5.1 cannot be asked where a module is.
-local search = package.searchpath
+-- Lua 5.1 cannot be asked where a module is; a sandbox may have no files.
+local search = io and io.open and package.searchpath
 
 local function text_of(path)
   local file = path and io.open(path, "rb")

@@ -336,6 +336,33 @@ describe("a quick stream", function()
     assert.same({}, s:messages())
   end)
 
+  it("is canceled while a task waits for its first piece, or for its end", function()
+    local s = session(function(request, response)
+      if request.number == 2 then response:event(CHUNKS[2]) end
+    end)
+    for number, method in ipairs { "next", "result" } do
+      local stream, err
+      local task = chat.spawn(function()
+        stream = s:stream "q"
+        local _
+        _, _, err = stream[method](stream)
+      end)
+      while #server.requests < number do
+        chat.step()
+        chat.wait(0.01)
+      end
+      for _ = 1, 3 do
+        chat.step()
+        chat.wait(0.005)
+      end
+      stream:cancel()
+      assert(chat.run())
+      assert.is_true(task:done())
+      assert.equal("canceled", err.kind)
+    end
+    assert.same({}, s:messages())
+  end)
+
   it("ends when a new turn begins", function()
     local s = session(function(request, response)
       if request.number == 1 then return response:event(CHUNKS[2]) end

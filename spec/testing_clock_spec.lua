@@ -45,6 +45,21 @@ describe("oaichat.testing's clock", function()
     leaks.check()
   end)
 
+  it("says 120 after 120 seconds, however long the machine is up", function()
+    stop_time()
+    local real, start, odd = core.now, clock._start, 0
+    for i = 1, 200 do
+      local base = 4095.1 + i * 0.0123456789 -- 4096 is where a double's last bit changes
+      core.now = function() return base + 120 end
+      clock._start = base
+      if base + 120 - base ~= 120 then odd = odd + 1 end
+      local elapsed = clock:elapsed()
+      core.now, clock._start = real, start
+      assert.equal(120, elapsed)
+    end
+    assert.is_true(odd > 0)
+  end)
+
   it("waits out content_idle of 120 s in no time", function()
     local session = play { { chunks = { "a", "b", "c" }, silence = 2 } }
     stop_time()

@@ -21,9 +21,10 @@ local M = {}
 local Clock = {}
 Clock.__index = Clock
 
---- @return number seconds since time was stopped
+--- @return number seconds since time was stopped, to the nanosecond: what a machine's uptime adds to each time
+---   has its own rounding, and 120 seconds are 120 on each
 function Clock:elapsed()
-  return core.now() - self._start
+  return math.floor((core.now() - self._start) * 1e9 + 0.5) / 1e9
 end
 
 --- Lets time pass; all that is due meanwhile happens, in its order, and tasks go on.

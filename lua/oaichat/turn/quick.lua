@@ -95,18 +95,24 @@ end
 
 -- ---- reading ---------------------------------------------------------------------
 
--- Over, by a plain answer; else a whole turn drains what there is.
+-- While somebody waits here, a cancel from outside may make a whole turn of this one.
+
 local function drain_answer(turn)
   local exchange, done = turn.exchange
   repeat
     wait.ready(exchange)
+    if not turn.exchange then return nil end
     done = take_plain(turn, exchange:plain())
   until done ~= false
   return done
 end
 
 local function drain_stream(turn)
-  while not turn.exchange:drain() do wait.ready(turn.exchange) end
+  local exchange = turn.exchange
+  while not exchange:drain() do
+    wait.ready(exchange)
+    if not turn.exchange then return nil end
+  end
   return take_whole(turn)
 end
 
@@ -120,14 +126,13 @@ end
 --- The next piece of the first choice's text; nil at the end. Waits.
 --- @return string|nil
 function Quick:text()
-  local exchange = self.exchange
-  while exchange do
-    local text = exchange:text()
+  while self.exchange do
+    local text = self.exchange:text()
     if text then return text end
-    if exchange:done() then break end
-    wait.ready(exchange)
+    if self.exchange:done() then break end
+    wait.ready(self.exchange)
   end
-  if self.reply or exchange and take_whole(self) then return nil end
+  if self.reply or self.exchange and take_whole(self) then return nil end
   return self:whole():text()
 end
 

@@ -168,8 +168,10 @@ static int exchange_wait(lua_State *L) {
   oai_core_exchange *c = check(L);
   double seconds = luaL_optnumber(L, 2, -1);
   oai_engine_stop_at(c->engine, -1); /* who blocks has no frame to keep */
-  /* what waits to begin does so first: nothing has happened by that */
-  if (!c->over && oai_engine_begins(c->engine)) oai_engine_step(c->engine, -1);
+  /* what waits to begin does so first: nothing has happened by that. Who wants
+   * his turn soon has other work in between. */
+  if (!c->over && seconds < 0 && oai_engine_begins(c->engine))
+    oai_engine_step(c->engine, -1);
   if (!c->over && !oai_exchange_ready(c->x)) {
     oai_engine_wait(c->engine, seconds, false);
     oai_engine_step(c->engine, -1);

@@ -183,6 +183,21 @@ describe("faults of framing:", function()
     end)
   end)
 
+  it("row 67: of a whole answer too, so that the history can be sent again", function()
+    local server = assert(testing.server(function(_, response)
+      response:body(200, play.completion('{"role":"assistant","content":"x\195y\255"}'))
+    end))
+    for _, opts in ipairs { false, {} } do -- a quick turn and a whole one
+      local session = play.session(server)
+      local reply = assert(session:send("q", opts or nil))
+      assert.equal("x\239\191\189y\239\191\189", reply.text)
+      assert.equal(reply.text, reply:raw().choices[1].message.content)
+      assert(session:send("r", opts or nil))
+      assert.equal(4, #session:messages())
+    end
+    server:close()
+  end)
+
   it("row 68: NUL inside data is kept, or refused as JSON does", function()
     reads(play.chunk '{"content":"a\\u0000b"}' .. play.END, "a\0b")
     -- a raw NUL is a control character, which no JSON string may hold (RFC 8259, 7)

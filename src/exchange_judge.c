@@ -3,6 +3,7 @@
 #include "exchange_internal.h"
 
 #include "apierror.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,24 @@ static bool take_plain(oai_exchange *x) {
   return true;
 }
 
+/* What is not UTF-8 becomes U+FFFD, as in a stream: who keeps the answer has to
+ * be able to send it again. False: no memory. */
+static bool clean_body(oai_exchange *x) {
+  oai_buf fixed;
+  if (x->wire->answer != OAI_ANSWER_REPLY ||
+      oai_utf8_valid(x->body.p, x->body.n) == x->body.n)
+    return true;
+  oai_buf_init(&fixed, SIZE_MAX / 4);
+  bool ok = oai_utf8_repair(&fixed, x->body.p, x->body.n) == OAI_BUF_OK;
+  if (ok) {
+    oai_buf_free(&x->body);
+    x->body = fixed;
+  } else {
+    oai_buf_free(&fixed);
+  }
+  return ok;
+}
+
 static void judge_whole(oai_exchange *x) {
   if (x->result == CURLE_BAD_CONTENT_ENCODING ||
       (x->body.n == 0 && (x->result != CURLE_OK || cut_in_decoding(x)))) {
@@ -166,8 +185,9 @@ static void judge_whole(oai_exchange *x) {
       oai_exchange_fail(x, OAI_PROTOCOL, "empty_response");
     return;
   }
-  if (take_plain(x)) return;
-  if (!oai_exchange_failing(x)) {
+  if (!clean_body(x)) x->nomem = true;
+  if (!x->nomem && take_plain(x)) return;
+  if (x->nomem || !oai_exchange_failing(x)) {
     oai_exchange_end(x);
     return;
   }

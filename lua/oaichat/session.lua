@@ -78,10 +78,10 @@ end
 
 -- Bad values of the right type: a config error, before any connection.
 local function bad_value(opts)
-  local wrong = options.bad_number(opts.timeouts, "timeouts.", true)
-    or options.bad_number(opts.limits, "limits.", true)
-    or options.bad_number({ deadline = opts.deadline }, "", true)
-    or options.bad_number(opts.retry, "retry.")
+  local wrong = opts.timeouts and options.bad_number(opts.timeouts, "timeouts.", true)
+    or opts.limits and options.bad_number(opts.limits, "limits.", true)
+    or opts.deadline and options.bad_number({ deadline = opts.deadline }, "", true)
+    or opts.retry and options.bad_number(opts.retry, "retry.")
   if wrong then return wrong end
   local model = opts.model
   if model and (model == "" or has_control(model) or core.utf8_repair(model) ~= model) then
@@ -136,13 +136,15 @@ end
 
 -- Fallbacks, limits, caches, guards: where something asks for them.
 local function guarded(session, opts, for_core)
+  local has_policy = any(opts, settings.POLICY)
+  if not (has_policy or opts.moderation or opts.guards) then return true end
   local why, err
   local first = {
     core = session._core, origin = session._origin, base_url = for_core.base_url, engine = for_core.engine,
     wire = for_core.wire, path = for_core.path, key_header = for_core.key_header, headers = session._wire.headers,
     scheduler = session._engine,
   }
-  if any(opts, settings.POLICY) then
+  if has_policy then
     session._policy, why, err = policies.new(first, opts)
     if not session._policy then return nil, why, err end
   end

@@ -121,10 +121,10 @@ end
 function Scheduler:step(budget)
   local engine = self.core
   wait.pump() -- before the budget: what it raises must not leave one set
-  engine:budget(budget)
+  if budget then engine:budget(budget) end
   engine:step(budget and budget / 2)
   local raised = not self._dispatching and self:_dispatch(budget)
-  engine:budget()
+  if budget then engine:budget() end
   if raised then error(raised, 0) end
 end
 

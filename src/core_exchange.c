@@ -81,8 +81,8 @@ static int push_lowest(lua_State *L, oai_core_exchange *c) {
   return 1;
 }
 
-/* exchange:text() -> the next piece of choice 0's text; what else comes is
- * passed over (it stays in the reply) */
+/* exchange:text() -> the next piece of choice 0's text | nothing now | nil,
+ * true: the end; what else comes is passed over (it stays in the reply) */
 static int exchange_text(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_op op;
@@ -94,7 +94,11 @@ static int exchange_text(lua_State *L) {
     lua_pushlstring(L, choice->text.buf.p + op.at, op.n);
     return 1;
   }
-  return got == OAI_PULL_END ? push_lowest(L, c) : 0;
+  if (got != OAI_PULL_END) return 0;
+  if (push_lowest(L, c)) return 1;
+  lua_pushnil(L);
+  lua_pushboolean(L, 1);
+  return 2;
 }
 
 /* exchange:chunks(): from now on next gives the events' raw data */

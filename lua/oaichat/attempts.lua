@@ -143,9 +143,8 @@ end
 function Call:text()
   local exchange = self.exchange
   while true do
-    local text = exchange:text()
-    if text then return text end
-    if exchange:done() then return nil end
+    local text, over = exchange:text()
+    if text or over then return text end
     wait.ready(exchange)
   end
 end

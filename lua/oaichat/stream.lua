@@ -79,15 +79,22 @@ end
 -- task parks on it at once. nil: there is more to be done than to wait.
 local function wait_for_text(stream, exchange)
   local current = QUICK and task.current()
-  while current and not current._canceled and not stream._waiting and not exchange:done() do
+  while current and not current._canceled and not stream._waiting do
     task.must_yield() -- before anything is noted
     stream._waiting = current
     task.park_here(current, exchange)
     stream._waiting = false
     if stream._exchange ~= exchange then return nil end -- it was canceled from outside
-    local text = exchange:text()
-    if text then return text end
+    local text, over = exchange:text()
+    if text or over then return text end
   end
+end
+
+-- The next piece, as long as it comes straight from the exchange.
+local function next_text(stream, exchange)
+  local text, over = exchange:text()
+  if text or over then return text end
+  return wait_for_text(stream, exchange)
 end
 
 --- The next piece of text of the first choice. Never raises for a runtime failure.
@@ -96,7 +103,7 @@ end
 --- @return oaichat.Error|nil err err.partial is the reply so far
 function Stream:next()
   local exchange = self._exchange
-  local text = exchange and (exchange:text() or wait_for_text(self, exchange))
+  local text = exchange and next_text(self, exchange)
   if text then return text end
   if self._view ~= "next" then choose(self, "next") end
   if self._turn then
@@ -116,7 +123,7 @@ end
 --- does. Yields the stream too, so that every Lua can cancel from the loop.
 function Stream:__call()
   local exchange = self._exchange
-  local text = exchange and (exchange:text() or wait_for_text(self, exchange))
+  local text = exchange and next_text(self, exchange)
   if text then return text, self end
   if FOR_CANNOT_YIELD and wait.parks() then errors.misuse("in a task of this Lua, use stream:next()") end
   local _, err

@@ -122,6 +122,12 @@ function M.turn()
   return false
 end
 
+--- Whoever waits here may block: no scheduler has the running coroutine, no host forbids it.
+--- @return boolean
+function M.alone()
+  return not hosts[1] and not owner()
+end
+
 --- Raises where the running coroutine would block a host that must not be.
 function M.allowed()
   if not owner() then refuse() end

@@ -8,7 +8,7 @@ local groups = later "oaichat.loop.group"
 local task_of = require "oaichat.loop.task"
 local wait = require "oaichat.wait"
 
-local park_on, waiters, wake = task_of.park_on, task_of.waiters, task_of.wake
+local park_on, resume, waiters, wake = task_of.park_on, task_of.resume, task_of.waiters, task_of.wake
 
 local M = { current = task_of.current }
 
@@ -71,7 +71,7 @@ local function hand_out(id)
   local waiter = waiters[id]
   if not waiter then return end
   waiters[id] = nil
-  if type(waiter) == "function" then waiter() else task_of.resume(waiter) end
+  if type(waiter) == "function" then waiter() else resume(waiter) end
 end
 
 -- Everything that can go on now, fairly, until the budget is spent. What had its turn
@@ -83,7 +83,7 @@ local function dispatch(scheduler, budget)
       local task = queue[at]
       queue[at] = false
       at = at + 1
-      if not task._done then task_of.resume(task) end
+      if not task._done then resume(task) end
     end
     local id = not (budget and engine:spent()) and engine:pop()
     if id then hand_out(id) end
@@ -153,8 +153,8 @@ function Scheduler:pending()
 end
 
 -- One round of a loop of ours: step, and sleep when nothing else can be done; not once
--- `enough` says so.
-function Scheduler:_turn(enough)
+-- `enough` says so. alone: no host's loop has to turn meanwhile.
+function Scheduler:_turn(enough, alone)
   if self._dispatching then errors.misuse("a callback or a coroutine inside a task cannot wait for tasks") end
   self:step()
   if enough and enough() or not enough and self:pending() == 0 or self._queue[1] then return true end
@@ -167,7 +167,7 @@ function Scheduler:_turn(enough)
       message = "deadlock: these tasks wait for each other: " .. table.concat(names, ", "),
     }
   end
-  if not wait.turn() then self:wait() end
+  if alone or not wait.turn() then self:wait() end
   return true
 end
 
@@ -178,10 +178,10 @@ function Scheduler:run(...)
   if select("#", ...) > 0 then errors.misuse "run takes nothing: chat.spawn starts a task" end
   if M.current() then errors.misuse("chat.run must not be called in a task") end
   self._errors = {}
-  local why
+  local alone, why = wait.alone(), nil
   while self:pending() > 0 and not why do
     local _
-    _, why = self:_turn()
+    _, why = self:_turn(nil, alone)
   end
   why = why or self._errors[1]
   self._errors = nil

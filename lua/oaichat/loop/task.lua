@@ -97,7 +97,10 @@ end
 
 --- Gives the task its turn.
 function M.resume(task)
-  if task._ring then task._ring() else M.advance(task) end
+  if task._ring then return task._ring() end
+  if not task._started or task._done then return M.advance(task) end
+  task._parked = nil
+  return advanced(task, coroutine.resume(task.thread))
 end
 
 --- Raises in a canceled task that a wait has already told of it.

@@ -250,6 +250,7 @@ local Exchange = {}
 ---@return any ... see core_exchange.c
 function Exchange:next() end
 ---@return string|nil piece of the first choice's text
+---@return true|nil over there is no more
 function Exchange:text() end
 --- From now on next gives the events' raw data; on the raw wire it does so from the
 --- start: "chunk", data, name|nil, id|nil, retry (ms)|nil.

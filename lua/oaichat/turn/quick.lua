@@ -127,9 +127,9 @@ end
 --- @return string|nil
 function Quick:text()
   while self.exchange do
-    local text = self.exchange:text()
+    local text, done = self.exchange:text()
     if text then return text end
-    if self.exchange:done() then break end
+    if done then break end
     wait.ready(self.exchange)
   end
   if self.reply or self.exchange and take_whole(self) then return nil end

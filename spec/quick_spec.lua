@@ -218,6 +218,60 @@ describe("a quick turn", function()
     for _, value in pairs(reply) do assert.is_nil(tostring(value):find("sk-secret", 1, true)) end
   end)
 
+  it("says of its attempts which model was asked, though the session has another by then", function()
+    local s
+    s = session(function(request, response)
+      s.model = "changed"
+      if request.number == 1 then return response:json(500, { error = { message = "m" } }, { ["retry-after-ms"] = "1" }) end
+      response:json(200, PLAIN)
+    end, { retry = { max = 1 } })
+    local reply = assert(s:send "q")
+    assert.same({ "any", "any" }, { reply.attempts[1].model, reply.attempts[2].model })
+    assert.same({ "any", "any" }, { server.requests[1]:json().model, server.requests[2]:json().model })
+  end)
+
+  it("reads an answer again, whole, where its headers repeat the key", function()
+    local lone = (json.encode(PLAIN):gsub('"content":"[^"]*"', '"content":"abc\\ud83d"'))
+    local s = session(function(_, response)
+      response:body(200, lone, { ["x-request-id"] = "sk-secret-key", ["content-type"] = "application/json" })
+    end, { api_key = "sk-secret-key" })
+    local reply = assert(s:send "q")
+    assert.equal("abc\239\191\189", reply.text)
+    assert.equal(reply.text, s:messages()[2].content)
+    assert.equal(reply.text, assert(s:send("q", {})).text)
+  end)
+
+  it("tells a limit's reset as it was when the answer came, whenever somebody looks", function()
+    local at = os.date("!%Y-%m-%dT%H:%M:%SZ", os.time() + 100)
+    local s = session(always(PLAIN, { ["anthropic-ratelimit-requests-reset"] = at }))
+    local clock = testing.clock()
+    local first, later = assert(s:send "q"), assert(s:send "r")
+    local soon = first.ratelimit.reset_requests
+    clock:advance(30)
+    assert.is_true(math.abs(later.ratelimit.reset_requests - soon) < 2, later.ratelimit.reset_requests)
+    clock:close()
+  end)
+
+  it("can be asked for the whole by the core after a cancel", function()
+    local listener = assert(core.listen {})
+    local endpoint = assert(core.new { base_url = "http://127.0.0.1:" .. listener:port(), api_key = false })
+    local exchange, peer = endpoint:send "{}", nil
+    while not exchange:ready() do
+      exchange:wait(0.01)
+      listener:step()
+      peer = peer or listener:accept()
+      if peer and peer:read() then
+        local body = json.encode(PLAIN)
+        peer:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body))
+        listener:step()
+      end
+    end
+    assert.equal("hé\nho", (exchange:plain()))
+    exchange:cancel()
+    assert.equal(5, exchange:result().usage.total_tokens)
+    for _, object in ipairs { exchange, peer, listener, endpoint } do object:close() end
+  end)
+
   it("takes turns with other tasks", function()
     local s, texts = session(always(PLAIN)), 0
     for i = 1, 20 do
@@ -363,6 +417,37 @@ describe("a quick stream", function()
     assert.same({}, s:messages())
   end)
 
+  it("is canceled while a task waits for another attempt's answer", function()
+    local s = session(function(request, response)
+      if request.number % 2 == 1 then
+        response:json(500, { error = { message = "m" } }, { ["retry-after-ms"] = "1" })
+      end
+    end, { retry = { max = 1 } })
+    for i, way in ipairs { { "next", "stream" }, { "result", "stream" }, { "next", "session" }, { "result", "session" } } do
+      local stream, kind
+      local task = chat.spawn(function()
+        stream = s:stream "q"
+        local _, _, err = stream[way[1]](stream)
+        kind = err.kind
+      end)
+      while #server.requests < 2 * i do
+        chat.step()
+        chat.wait(0.01)
+      end
+      for _ = 1, 3 do
+        chat.step()
+        chat.wait(0.005)
+      end
+      if way[2] == "stream" then stream:cancel() else s:cancel() end
+      for _ = 1, 50 do
+        chat.step()
+        if task:done() then break end
+        chat.wait(0.005)
+      end
+      assert.same({ true, "canceled" }, { task:done(), kind }, table.concat(way, " "))
+    end
+  end)
+
   it("ends when a new turn begins", function()
     local s = session(function(request, response)
       if request.number == 1 then return response:event(CHUNKS[2]) end
@@ -401,6 +486,15 @@ describe("the header lines of a reply", function()
       endpoint:close()
     end
   end
+
+  it("take time as they are long", function()
+    local before = os.clock()
+    for _, line in ipairs { "X-A: a" .. (" "):rep(200000) .. "b", "HTTP/1.1 200 " .. ("x"):rep(200000), (":"):rep(200000) } do
+      local head = heads.new(line .. "\r\nX-Request-Id: r\r\n")
+      assert.equal("r", head:header "x-request-id")
+    end
+    assert.is_true(os.clock() - before < 0.5, os.clock() - before)
+  end)
 
   it("are read as the core reads them", function()
     for _, lines in ipairs {

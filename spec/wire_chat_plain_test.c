@@ -75,6 +75,7 @@ static void leaves(void) {
       "{\"choices\":[{\"message\":{" SAYS "}}],\"choices\":[]}",
       "{\"choices\":[{\"message\":{" SAYS "}}],\"error\":{\"message\":\"m\"}}",
       "{\"choices\":[{\"message\":{" SAYS "}}],\"object\":\"error\"}",
+      "{\"choices\":[{\"message\":{" SAYS "}}],\"error\":[]}",
       "{\"choices\":[{\"message\":{" SAYS "}}],\"id\":1}",
       "{\"choices\":[{\"message\":{" SAYS "},\"finish_reason\":1}]}",
       "{\"choices\":[]}",
@@ -89,6 +90,30 @@ static void leaves(void) {
     if (!CHECK_EQ_INT(plain(&w, texts[i]), OAI_READ_MORE))
       printf("  of %s\n", texts[i]);
     CHECK(!w.d.nchoices && !w.d.id.n && !w.d.nops);
+    down(&w);
+  }
+}
+
+/* The reader of all refuses an answer of so many fields. */
+static void many(void) {
+  enum { N = OAI_EXTRAS_MAX + 10 };
+  static char text[40 * N];
+  TEST("leaves an answer of very many members to the reader of all");
+  for (int inside = 0; inside < 3; inside++) {
+    world w;
+    char *p = text;
+    p += sprintf(p, "{");
+    for (int i = 0; inside == 0 && i < N; i++) p += sprintf(p, "\"a%d\":1,", i);
+    p += sprintf(p, "\"choices\":[{");
+    for (int i = 0; inside == 1 && i < N; i++) p += sprintf(p, "\"a%d\":1,", i);
+    p += sprintf(p, "\"message\":{");
+    for (int i = 0; inside == 2 && i < N; i++)
+      p += sprintf(p, "\"a%d\":null,", i);
+    sprintf(p, SAYS "}}]}");
+    up(&w);
+    CHECK_EQ_INT(plain(&w, text), OAI_READ_MORE);
+    CHECK_EQ_INT(body(&w, text), OAI_READ_FAILED);
+    CHECK_EQ_INT(w.f.kind, OAI_TOO_LARGE);
     down(&w);
   }
 }
@@ -187,6 +212,7 @@ static void memory(void) {
 int main(void) {
   takes();
   leaves();
+  many();
   mutations();
   memory();
   return test_report();

@@ -3,6 +3,7 @@
 #include "core.h"
 
 #include "core_objects.h"
+#include "file.h"
 #include "platform.h"
 #include "retry.h"
 
@@ -125,10 +126,11 @@ static int exchange_drain(lua_State *L) {
 }
 
 /* exchange:plain() -> false: not done yet | nothing: done, and not plain |
- * text, finish_reason | nil, model | nil, id | nil, body, header lines, and the
- * seconds connect | nil, first_byte, total: a whole answer that is the text of
- * one choice and no more. What else it says, oaichat.core.answer_of reads from
- * its body and exchange:result() from here. Reads and drops as drain does. */
+ * text, finish_reason | nil, model | nil, id | nil, body, header lines, the
+ * seconds connect | nil, first_byte, total, and the time now, as core.time()
+ * tells it: a whole answer that is the text of one choice and no more. What
+ * else it says, oaichat.core.answer_of reads from its body and
+ * exchange:result() from here. Reads and drops as drain does. */
 static int exchange_plain(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_exchange_want_plain(c->x);
@@ -220,14 +222,15 @@ static int exchange_header(lua_State *L) {
   return 1;
 }
 
-/* exchange:head() -> the lines of the final answer's header | nil: they repeat
- * the key */
+/* exchange:head() -> the lines of the final answer's header, and the time now,
+ * as core.time() tells it | nil: they repeat the key */
 static int exchange_head(lua_State *L) {
   oai_core_exchange *c = check(L);
   oai_slice head = oai_exchange_head(c->x);
   if (oai_exchange_shows_key(c->x, head)) return 0;
   lua_pushlstring(L, head.n ? head.p : "", head.n);
-  return 1;
+  lua_pushnumber(L, oai_file_time());
+  return 2;
 }
 
 /* The name in lower case, which few servers write otherwise. */

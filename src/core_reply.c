@@ -3,6 +3,7 @@
 #include "apierror.h"
 #include "core_json.h"
 #include "core_objects.h"
+#include "file.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -174,7 +175,7 @@ int oai_plain_push(lua_State *L, const oai_exchange *x) {
   oai_timing t = oai_exchange_timing(x);
   if (!oai_exchange_plain(x, &body)) return 0;
   const oai_delta *d = oai_exchange_delta(x);
-  luaL_checkstack(L, 9, "plain");
+  luaL_checkstack(L, 10, "plain");
   oai_buf_push(L, &d->choices[0].text.buf);
   push_text(L, &d->choices[0].finish);
   push_text(L, &d->model);
@@ -184,7 +185,8 @@ int oai_plain_push(lua_State *L, const oai_exchange *x) {
   push_seconds(L, t.connect);
   push_seconds(L, t.first_byte);
   push_seconds(L, t.total);
-  return 9;
+  lua_pushnumber(L, oai_file_time());
+  return 10;
 }
 
 static int answer_close(lua_State *L) {
@@ -210,8 +212,12 @@ static int core_answer_of(lua_State *L) {
   if (!d) return luaL_error(L, "not enough memory");
   oai_delta_init(d, SIZE_MAX);
   oai_reader r = {d, &failure, {NULL, 0}, 200, DEPTH_MAX, NULL};
-  if (wire->body(&r, body) != OAI_READ_DONE || oai_delta_end(d) != OAI_OK)
-    return luaL_error(L, "not enough memory");
+  oai_read read = wire->body(&r, body);
+  if (read == OAI_READ_DONE && oai_delta_end(d) != OAI_OK)
+    read = OAI_READ_NOMEM;
+  if (read != OAI_READ_DONE)
+    return luaL_error(L, read == OAI_READ_NOMEM ? "not enough memory"
+                                                : "this is no whole answer");
   push_answer(L, d, wire);
   lua_insert(L, 1);
   lua_replace(L, 2); /* the box: closed at once, not when it is collected */

@@ -244,7 +244,7 @@ void oai_exchange_cancel(oai_exchange *x) {
   if (!x->ended) oai_exchange_fail(x, OAI_CANCELED, "canceled");
   oai_exchange_close_socket(x);
   oai_sse_free(&x->sse);
-  oai_buf_free(&x->body);
+  if (!x->plain) oai_buf_free(&x->body); /* read_all wants it */
   x->given = 0;
 }
 

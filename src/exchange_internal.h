@@ -37,7 +37,7 @@ struct oai_exchange {
   unsigned key_version; /* whose key is in the headers */
   oai_buf key;          /* a copy, where the endpoint's may change meanwhile */
   char *url;
-  CURLU *parsed; /* the same; NULL behind a redirect */
+  CURLU *parsed; /* the first one, as long as the handle needs it */
   struct curl_slist *headers;
   oai_slice *parts;
   char *joined; /* a small body in one piece */

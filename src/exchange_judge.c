@@ -255,7 +255,9 @@ void oai_exchange_read_all(oai_exchange *x) {
   r.failure = &none;
   x->plain = false;
   oai_delta_free(&x->delta);
-  if (x->wire->body(&r, body_of(x)) != OAI_READ_DONE) x->nomem = true;
+  if (x->wire->body(&r, body_of(x)) != OAI_READ_DONE ||
+      oai_delta_end(&x->delta) != OAI_OK)
+    x->nomem = true;
   x->delta.next_op = x->delta.nops; /* they were taken */
 }
 

@@ -8,14 +8,26 @@
 typedef struct plain {
   oai_scan s;
   oai_scan_str text, finish, id, model;
+  unsigned members; /* of all objects but those that are passed over */
   unsigned choices; /* read so far; an answer with two is not plain */
 } plain;
+
+/* No more than wire_chat.c would keep: it refuses an answer that has more. */
+static bool next_key(plain *p, oai_scan_str *key) {
+  return p->members < OAI_EXTRAS_MAX && oai_scan_key(&p->s, key) &&
+         ++p->members;
+}
 
 /* A member that says nothing: null, or an empty list. */
 static bool skip_nothing(plain *p) {
   oai_slice raw;
   if (!oai_scan_skip(&p->s, &raw)) return false;
   return oai_wire_is_null(raw) || oai_slice_is(raw, "[]");
+}
+
+static bool skip_null(plain *p) {
+  oai_slice raw;
+  return oai_scan_skip(&p->s, &raw) && oai_wire_is_null(raw);
 }
 
 /* A string that was not there before: of two the last one would count. */
@@ -32,13 +44,13 @@ static bool read_message(plain *p) {
   oai_scan_str key;
   if (p->text.p || oai_scan_peek(&p->s) != '{' || !oai_scan_open(&p->s))
     return false;
-  while (oai_scan_key(&p->s, &key)) {
+  while (next_key(p, &key)) {
     bool fine = oai_scan_str_is(&key, "content") ? take(p, &p->text)
                 : oai_scan_str_is(&key, "role")  ? oai_scan_skip(&p->s, NULL)
                                                  : skip_nothing(p);
     if (!fine) return false;
   }
-  return p->s.error == OAI_SCAN_OK && p->text.n;
+  return p->s.error == OAI_SCAN_OK && p->members < OAI_EXTRAS_MAX && p->text.n;
 }
 
 static bool is_first(plain *p) {
@@ -49,7 +61,7 @@ static bool is_first(plain *p) {
 static bool read_choice(plain *p) {
   oai_scan_str key;
   if (oai_scan_peek(&p->s) != '{' || !oai_scan_open(&p->s)) return false;
-  while (oai_scan_key(&p->s, &key)) {
+  while (next_key(p, &key)) {
     bool fine =
         oai_scan_str_is(&key, "message") ? read_message(p)
         : oai_scan_str_is(&key, "index") ? is_first(p)
@@ -79,16 +91,16 @@ static bool is_no_error(plain *p) {
 static bool read_completion(plain *p) {
   oai_scan_str key;
   if (oai_scan_peek(&p->s) != '{' || !oai_scan_open(&p->s)) return false;
-  while (oai_scan_key(&p->s, &key)) {
+  while (next_key(p, &key)) {
     bool fine = oai_scan_str_is(&key, "choices")  ? read_choices(p)
                 : oai_scan_str_is(&key, "id")     ? take_or_null(p, &p->id)
                 : oai_scan_str_is(&key, "model")  ? take_or_null(p, &p->model)
-                : oai_scan_str_is(&key, "error")  ? skip_nothing(p)
+                : oai_scan_str_is(&key, "error")  ? skip_null(p)
                 : oai_scan_str_is(&key, "object") ? is_no_error(p)
                                                   : oai_scan_skip(&p->s, NULL);
     if (!fine) return false;
   }
-  return oai_scan_finish(&p->s) && p->text.p;
+  return p->members < OAI_EXTRAS_MAX && oai_scan_finish(&p->s) && p->text.p;
 }
 
 oai_read oai_chat_plain(oai_reader *r, oai_slice body) {

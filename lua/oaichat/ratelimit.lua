@@ -46,29 +46,31 @@ function M.instant(text)
 end
 
 -- Most servers give durations, some plain seconds, Anthropic the time itself.
-local function reset_of(text)
+local function reset_of(text, now)
   local at = M.instant(text)
-  if at then return math.max(0, at - core.time()) end
+  if at then return math.max(0, at - now) end
   return M.duration(text) or tonumber(text)
 end
 
-local FIELDS = { limit = tonumber, remaining = tonumber, reset = reset_of }
+local function number(text) return tonumber(text) end
+local FIELDS = { limit = number, remaining = number, reset = reset_of }
 local OF = { requests = true, tokens = true, input_tokens = true, output_tokens = true }
 
 local NONE = {}
 
-local function add(out, field, what, text)
+local function add(out, field, what, text, now)
   local read = what and OF[what] and FIELDS[field]
-  local value = read and read(text)
+  local value = read and read(text, now)
   if not value then return out end
   out = out or {}
   out[field .. "_" .. what] = value
   return out
 end
 
---- @param exchange table of the core
+--- @param exchange table of the core, or what has its headers
+--- @param now number|nil when it came, as core.time() told: a reset is told as it was then
 --- @return table|nil limits limit_requests, remaining_tokens, reset_input_tokens, …; nil: the server says nothing
-function M.of(exchange)
+function M.of(exchange, now)
   local headers, which = exchange:headers("x-ratelimit-", "anthropic-ratelimit-")
   local out
   for name, text in pairs(headers or NONE) do
@@ -78,7 +80,7 @@ function M.of(exchange)
     else
       what, field = name:match "^([%a-]+)%-(%a+)$"
     end
-    out = add(out, field, what and what:gsub("-", "_"), text)
+    out = add(out, field, what and what:gsub("-", "_"), text, now or core.time())
   end
   return out
 end

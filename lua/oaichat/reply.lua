@@ -193,7 +193,7 @@ function LAZY.request_id(reply)
 end
 
 function LAZY.ratelimit(reply)
-  return reply._head and ratelimits.of(heads.new(reply._head))
+  return reply._head and ratelimits.of(heads.new(reply._head), reply._at)
 end
 
 -- ---- choices ---------------------------------------------------------------------
@@ -226,14 +226,14 @@ end
 --- @param origin string where it came from
 --- @param asked string the model that was asked
 --- @return oaichat.Reply reply, table message
-function M.plain(origin, asked, text, finish_reason, model, id, body, head, connect, first_byte, total)
+function M.plain(origin, asked, text, finish_reason, model, id, body, head, connect, first_byte, total, at)
   local message = {
     role = "assistant", content = text,
     meta = { origin = origin, model = model, id = id, finish_reason = finish_reason },
   }
-  return setmetatable({ -- eight fields: nine would take twice the memory
+  return setmetatable({
     text = text, _asked = asked, _body = body, _head = head, _connect = connect, _first_byte = first_byte,
-    _total = total, _kept = message,
+    _total = total, _at = at, _kept = message,
   }, Reply), message
 end
 
@@ -244,20 +244,27 @@ local function settle(raw)
   return raw.choices[1] or NONE
 end
 
---- Makes a reply of what the core assembled at the first attempt.
---- @param raw table of exchange:result()
---- @param origin string
---- @param asked string the model that was asked
---- @param head string the header's lines
---- @return oaichat.Reply
-function M.told(raw, origin, asked, head)
+local function made(raw, origin)
   local first = settle(raw)
   return setmetatable({
     text = first.text, reasoning = first.reasoning, refusal = first.refusal,
     tool_calls = tool_calls(first.tool_calls), finish_reason = first.finish_reason,
     usage = raw.usage, model = raw.model, id = raw.id, timing = raw.timing,
-    _raw = raw, _origin = origin, _asked = asked, _head = head, _kept = nil, -- room for it
+    _raw = raw, _origin = origin, _asked = nil, _head = nil, _at = nil, _kept = nil, -- room for them
   }, Reply)
+end
+
+--- Makes a reply of what the core assembled at the first attempt.
+--- @param raw table of exchange:result()
+--- @param origin string
+--- @param asked string the model that was asked
+--- @param head string the header's lines
+--- @param at number the time now, as core.time() tells
+--- @return oaichat.Reply
+function M.told(raw, origin, asked, head, at)
+  local reply = made(raw, origin)
+  reply._asked, reply._head, reply._at = asked, head, at
+  return reply
 end
 
 --- Makes a reply of what the core assembled.
@@ -266,14 +273,9 @@ end
 --- @param facts table request_id, attempts, ratelimit
 --- @return oaichat.Reply
 function M.new(raw, origin, facts)
-  local first = settle(raw)
-  return setmetatable({
-    text = first.text, reasoning = first.reasoning, refusal = first.refusal,
-    tool_calls = tool_calls(first.tool_calls), finish_reason = first.finish_reason,
-    usage = raw.usage, model = raw.model, id = raw.id, timing = raw.timing,
-    request_id = facts.request_id, attempts = facts.attempts, ratelimit = facts.ratelimit,
-    _raw = raw, _origin = origin, _kept = nil, -- room for it
-  }, Reply)
+  local reply = made(raw, origin)
+  reply.request_id, reply.attempts, reply.ratelimit = facts.request_id, facts.attempts, facts.ratelimit
+  return reply
 end
 
 --- A reply out of a message of the history: of calls that waited, for who goes on

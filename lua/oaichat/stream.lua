@@ -32,9 +32,14 @@ local function choose(stream, view)
   if turn and turn.whole and view ~= "next" then stream._turn = turn:whole() end -- a quick one has text alone
 end
 
+-- The turn that has the exchange: a quick one may have become a whole one.
+local function under_way(stream)
+  return stream._turn.turn or stream._turn
+end
+
 -- From the first piece on, the hot path goes straight to the exchange.
 local function hasten(stream)
-  local turn = stream._turn
+  local turn = under_way(stream)
   stream._exchange = turn.exchange or turn.call and turn.call:open() or nil
 end
 
@@ -66,7 +71,8 @@ end
 local function settle(stream)
   local turn = stream._turn
   if not turn then return end
-  local parked = stream._waiting and (turn.exchange or turn.call and turn.call:waitable())
+  local has = under_way(stream)
+  local parked = stream._waiting and (has.exchange or has.call and has.call:waitable())
   parked = parked and parked:id()
   stream._turn, stream._exchange = nil, nil
   stream._reply, stream._err = turn:result(stream._waiting)

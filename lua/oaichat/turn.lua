@@ -346,10 +346,10 @@ end
 --- @param parts string[] what was sent
 --- @param exchange table of the core
 --- @return oaichat.Turn
-function M.adopt(session, own, streaming, parts, exchange)
-  local turn = new_turn(session, own, NONE, streaming)
+function M.adopt(session, own, asked, parts, exchange)
+  local turn = new_turn(session, own, NONE, asked.stream)
   session._turn = turn
-  turn.asked, turn.requests = requests.options(turn), 1
+  turn.asked, turn.requests = asked, 1
   turn.call = next_call.adopt(turn, parts, exchange)
   attach(turn)
   return turn

@@ -77,7 +77,10 @@ end
 --- has it) gives the task that is running.
 --- @return fun() undo
 function M.register(new)
-  return add(schedulers, new)
+  local undo = add(schedulers, new)
+  -- tasks know themselves; a host may take any coroutine for one of its own
+  if new.task then table.insert(schedulers, 1, table.remove(schedulers)) end
+  return undo
 end
 
 --- A host whose loop must not be blocked says so.

@@ -270,6 +270,7 @@ function Exchange:drain() end
 ---@return number|nil connect seconds
 ---@return number|nil first_byte
 ---@return number|nil total
+---@return number|nil at the time now, as core.time() tells
 function Exchange:plain() end
 ---@return boolean something can be pulled
 function Exchange:ready() end
@@ -278,6 +279,7 @@ function Exchange:ready() end
 ---@return boolean ready
 function Exchange:wait(seconds) end
 ---@return string|nil lines of the final answer's header; nil: they repeat the key
+---@return number|nil at the time now, as core.time() tells
 function Exchange:head() end
 ---@return boolean done ended, and nothing is left to pull
 function Exchange:done() end

@@ -6,9 +6,18 @@ local M = {}
 local Head = {}
 Head.__index = Head
 
--- Each name in lower case, and the value without blanks at its ends.
+-- Each name, and the value without blanks at its ends, in time that is the text's length.
 local function fields(text)
-  return text:gmatch "([^:\r\n]+):[ \t]*([^\r\n]-)[ \t]*\r?\n"
+  local lines = text:gmatch "[^\n]+"
+  return function()
+    for line in lines do
+      local colon = line:find(":", 1, true)
+      if colon then
+        local from = line:find("[^ \t\r]", colon + 1)
+        return line:sub(1, colon - 1), from and line:match(".*[^ \t\r]", from) or ""
+      end
+    end
+  end
 end
 
 --- The value of the first of the names that it has; of equal ones the last.

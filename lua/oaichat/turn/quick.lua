@@ -77,9 +77,10 @@ end
 local function take_whole(turn)
   local exchange = turn.exchange
   local raw, failure = exchange:result()
-  local head = not failure and exchange:head()
+  if failure then return nil end
+  local head, at = exchange:head()
   if not head then return nil end
-  local reply = replies.told(raw, turn.session._origin, turn.asked.model, head)
+  local reply = replies.told(raw, turn.session._origin, turn.asked.model, head, at)
   return over(turn, reply, replies.keep(reply))
 end
 
@@ -87,7 +88,7 @@ end
 --- @return oaichat.Turn
 function Quick:whole()
   if not self.turn then
-    self.turn = turns.adopt(self.session, self.added, self.asked.stream, self.parts, self.exchange)
+    self.turn = turns.adopt(self.session, self.added, self.asked, self.parts, self.exchange)
     self.exchange, self.parts = nil, nil
   end
   return self.turn

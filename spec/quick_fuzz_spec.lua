@@ -2,7 +2,6 @@
 -- gives, field by field, in whichever order they are looked at. N= for a longer campaign.
 -- luacheck: no max line length
 
-local chat = require "oaichat"
 local json = require "oaichat.json"
 local leaks = require "spec.support.leaks"
 local play = require "spec.support.play"

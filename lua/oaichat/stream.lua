@@ -96,21 +96,17 @@ local function wait_for_text(stream, exchange)
   end
 end
 
--- The next piece, as long as it comes straight from the exchange.
-local function next_text(stream, exchange)
-  local text, over = exchange:text()
-  if text or over then return text end
-  return wait_for_text(stream, exchange)
-end
-
 --- The next piece of text of the first choice. Never raises for a runtime failure.
 --- @return string|nil text nil alone: finished
 --- @return string|nil message
 --- @return oaichat.Error|nil err err.partial is the reply so far
 function Stream:next()
-  local exchange = self._exchange
-  local text = exchange and next_text(self, exchange)
-  if text then return text end
+  local exchange, text, over = self._exchange
+  if exchange then
+    text, over = exchange:text()
+    text = text or not over and wait_for_text(self, exchange)
+    if text then return text end
+  end
   if self._view ~= "next" then choose(self, "next") end
   if self._turn then
     self._exchange = nil -- another request may come
@@ -128,9 +124,12 @@ end
 --- The `for` form: pieces of text; raises the err object on failure, as io.lines
 --- does. Yields the stream too, so that every Lua can cancel from the loop.
 function Stream:__call()
-  local exchange = self._exchange
-  local text = exchange and next_text(self, exchange)
-  if text then return text, self end
+  local exchange, text, over = self._exchange
+  if exchange then
+    text, over = exchange:text()
+    text = text or not over and wait_for_text(self, exchange)
+    if text then return text, self end
+  end
   if FOR_CANNOT_YIELD and wait.parks() then errors.misuse("in a task of this Lua, use stream:next()") end
   local _, err
   text, _, err = self:next()

@@ -75,6 +75,37 @@ local function report(name, took)
   return ms(took.cpu, 0.99)
 end
 
+-- Nobody can cut what OpenSSL does in one call, and a step that has time left begins it: the
+-- longest step of a connection that is alone, the median of some. How long that is is the
+-- machine's: the aim of 1.5 ms is half the budget and a call of 1 ms.
+local ALONE = 20
+local function handshake()
+  local all = {}
+  for i = 1, ALONE do
+    local done, longest = false, 0
+    support.session():stream(support.ask("alone" .. i, 2), {
+      on_done = function(reply, message) assert(reply, message) done = true end,
+    })
+    while not done do
+      local cpu = os.clock()
+      chat.step(0.001)
+      longest = math.max(longest, os.clock() - cpu)
+      chat.wait(0.01)
+    end
+    all[i] = longest
+  end
+  return support.quantile(all, 0.5) * 1e3
+end
+
+-- What fails: one and a half times the aim, with this machine's call where that is longer.
+local AIM, HALF, CALL, limit = 1.5, 0.5, 1, nil
+if tls then
+  local alone = handshake()
+  limit = 1.5 * (HALF + math.max(CALL, alone))
+  print(("%s: a handshake alone holds a step for %.2f ms of processor time, so beyond %.2f ms is a failure")
+    :format(kind, alone, limit))
+end
+
 -- The aim is for all steps. Of those that connect one has a whole handshake, which
 -- is libcurl's and cannot be cut: their figure is printed and not judged.
 for _, how in ipairs { "callbacks", "tasks" } do
@@ -86,8 +117,8 @@ for _, how in ipairs { "callbacks", "tasks" } do
       for _, time in ipairs(list) do table.insert(took[clock], time) end
     end
     support.figure(name .. ": 99th percentile of a step that connects, processor time",
-      report(name .. ", while connecting", connecting), "ms", 1.5, math.huge)
+      report(name .. ", while connecting", connecting), "ms", AIM, math.huge)
   end
-  support.figure(name .. ": 99th percentile of a step, processor time", report(name, took), "ms", 1.5)
+  support.figure(name .. ": 99th percentile of a step, processor time", report(name, took), "ms", AIM, limit)
 end
-support.connections(STREAMS * ROUNDS * 2)
+support.connections(STREAMS * ROUNDS * 2 + ALONE)

@@ -12,6 +12,7 @@ if [ ! -f "$harness" ]; then
 fi
 make -s LUA=lua5.4
 make -s LUA=luajit
-export BENCH_EXTRA="$PWD/bench/client.sh" BUILD="${BUILD:-$PWD/build/bench}"
+make -s bench-tools
+export BENCH_EXTRA="$PWD/build/bench/start" BUILD="${BUILD:-$PWD/build/bench}"
 bash "$harness" -r "${1:-${ROUNDS:-5}}" -s "${2:-${SCENARIOS:-S1 S1c S2 S2c S2p S3 S4 S5 S5b S6 S7}}" \
   -c "${3:-${CLIENTS:-limit walk oaichat:lua5.4 oaichat:luajit}}" -o "${RUNS:-$BUILD/peers.jsonl}"

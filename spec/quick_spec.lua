@@ -57,16 +57,18 @@ local FIELDS = {
   "ratelimit", "message", "via", "parked", "data", "rounds", "unsaved",
 }
 
+local function close_server()
+  if server then
+    server:close()
+    assert.same({}, server.errors)
+  end
+  server = nil
+  leaks.check()
+end
+
 describe("a quick turn", function()
   before_each(leaks.remember)
-  after_each(function()
-    if server then
-      server:close()
-      assert.same({}, server.errors)
-    end
-    server = nil
-    leaks.check()
-  end)
+  after_each(close_server)
 
   it("is what a question becomes that asks for nothing else", function()
     local s = session(always(PLAIN))
@@ -300,14 +302,7 @@ end
 
 describe("a quick stream", function()
   before_each(leaks.remember)
-  after_each(function()
-    if server then
-      server:close()
-      assert.same({}, server.errors)
-    end
-    server = nil
-    leaks.check()
-  end)
+  after_each(close_server)
 
   local function read(stream)
     local pieces = {}
